@@ -1,0 +1,114 @@
+"""Opening a media file with FFmpeg, safely: the only place where a URI meets it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+import av.error
+
+from pipelines.errors import MediaError
+
+_OPEN_TIMEOUT_S = 20.0
+_READ_TIMEOUT_S = 60.0
+# What FFmpeg may open on behalf of a file. Playlists (hls, dash, concat) are left out on purpose: a playlist in an
+# upload could name local files or internal addresses.
+_FORMATS = (
+    "mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,h264,hevc,av1,obu,ivf,m4v,mjpeg,mxf,gif,dv,wtv,rm,"
+    "wav,mp3,aac,flac,aiff,amr,ac3"
+)
+_PROTOCOLS = {"": "file", "file": "file", "http": "http,https,tls,tcp", "https": "http,https,tls,tcp"}
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """An open container and its video stream (PyAV's objects)."""
+
+    uri: str
+    container: Any
+    stream: Any
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container format, e.g. "mov,mp4,m4a,3gp,3g2,mj2"."""
+        return str(self.container.format.name)
+
+    @property
+    def stream_duration_s(self) -> float | None:
+        """How long the video stream itself says it is; None where only the container says anything."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        if tag := self.stream.metadata.get("DURATION"):  # Matroska: "00:01:02.345000000"
+            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+            return hours * 3600 + minutes * 60 + seconds
+        alone = len(self.container.streams) == 1
+        return self.container_duration_s if alone else None
+
+    @property
+    def container_duration_s(self) -> float | None:
+        """How long the container says it is, all streams taken together."""
+        return self.container.duration / av.time_base if self.container.duration else None
+
+
+@contextmanager
+def open_video(uri: str) -> Iterator[OpenVideo]:
+    """Open the first real video stream of a local path, file://, http(s):// or s3:// URI.
+
+    Raises MediaError; errors of FFmpeg inside the `with` block become MediaError too.
+    """
+    try:
+        with _open(uri) as container:
+            streams = [s for s in container.streams.video if not s.disposition & _attached_picture()]
+            if not streams:
+                raise MediaError(uri, "no video stream")
+            yield OpenVideo(uri, container, streams[0])
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(uri, explain(error)) from error
+
+
+def explain(error: Exception) -> str:
+    """FFmpeg's error in words a user understands."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, av.error.InvalidDataError):
+        return "not a media file that can be read, or cut off"
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {_READ_TIMEOUT_S:.0f} s"
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _attached_picture() -> Any:
+    from av.stream import Disposition  # noqa: PLC0415
+
+    return Disposition.attached_pic  # a cover in an audio file is no video
+
+
+def _open(uri: str) -> Any:
+    options = {"format_whitelist": _FORMATS}
+    scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
+    if scheme == "s3":
+        return av.open(_object_store_file(uri), options=options)
+    if scheme not in _PROTOCOLS:
+        raise MediaError(uri, f"cannot read {scheme}:// addresses")
+    options["protocol_whitelist"] = _PROTOCOLS[scheme]
+    address = uri if scheme.startswith("http") else "file:" + _checked_path(uri)
+    return av.open(address, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
+
+
+def _checked_path(uri: str) -> str:
+    path = uri.removeprefix("file://")
+    if os.path.isdir(path):
+        raise MediaError(uri, "is a folder")
+    if os.path.exists(path) and os.path.getsize(path) == 0:
+        raise MediaError(uri, "the file is empty")
+    return path
+
+
+def _object_store_file(uri: str) -> Any:
+    from pyarrow import fs  # noqa: PLC0415
+
+    filesystem, path = fs.FileSystem.from_uri(uri)
+    return filesystem.open_input_file(path)

@@ -1,0 +1,124 @@
+"""What a media file is, before anything is paid for: `probe`, and `probe_isolated` for files of strangers.
+
+`python -m pipelines.sources URI` prints one line of JSON; that short-lived process is what a hostile file can kill.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipelines.errors import MediaError
+
+_MEMORY_LIMIT_BYTES = 4 << 30
+_INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """A video file's header. Width and height are as displayed, in pixels, after rotation.
+
+    `rotation_deg` is what has to be applied, counter-clockwise (0, 90, 180, 270); `average_fps` is 0 if unknown.
+    """
+
+    uri: str
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation_deg: int
+    duration_s: float
+    average_fps: float
+    has_audio: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "MediaInfo":
+        """The inverse of `to_dict`."""
+        return cls(**data)
+
+
+def probe(uri: str) -> MediaInfo:
+    """Read a file's header and decode its first frame. Raises MediaError if either cannot be done."""
+    from pipelines.container import open_video  # noqa: PLC0415
+
+    with open_video(uri) as video:
+        frame = next(video.container.decode(video.stream), None)
+        if frame is None:
+            raise MediaError(uri, "no frame can be decoded")
+        rotation = round(frame.rotation) % 360
+        width, height = _displayed_size(frame, video.stream.sample_aspect_ratio, rotation)
+        average_fps = float(video.stream.average_rate or 0)
+        duration_s = video.stream_duration_s or video.container_duration_s or _scanned_duration_s(uri)
+        return MediaInfo(
+            uri=uri,
+            container=video.format,
+            codec=video.stream.codec_context.name,
+            width=width,
+            height=height,
+            rotation_deg=rotation,
+            duration_s=max(duration_s, 1 / (average_fps or 25.0)),
+            average_fps=average_fps,
+            has_audio=len(video.container.streams.audio) > 0,
+        )
+
+
+def probe_isolated(uri: str, timeout_s: float = 30.0) -> MediaInfo:
+    """`probe` in a process of its own: a file that crashes or hangs FFmpeg harms nothing else. Raises MediaError."""
+    command = [sys.executable, "-P", "-m", "pipelines.sources", uri]
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, env=_environment(uri), capture_output=True, timeout=timeout_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MediaError(uri, f"could not be read within {timeout_s:g} s") from None
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        raise MediaError(uri, f"reading it ended the reader (exit status {done.returncode})") from None
+    if "error" in answer:
+        raise MediaError(uri, answer["error"], answer["time_s"])
+    return MediaInfo.from_dict(answer)
+
+
+def _displayed_size(frame: Any, pixel_aspect: Any, rotation: int) -> tuple[int, int]:
+    width = round(frame.width * float(pixel_aspect or 1))
+    return (frame.height, width) if rotation % 180 else (width, frame.height)
+
+
+def _scanned_duration_s(uri: str) -> float:
+    """The duration by reading all packets: for streams whose header was never completed."""
+    from pipelines.container import open_video  # noqa: PLC0415
+
+    with open_video(uri) as video:
+        times = [p.pts for p in video.container.demux(video.stream) if p.size and p.pts is not None]
+        if not times:
+            return 0.0
+        spacing = (max(times) - min(times)) / max(1, len(times) - 1)
+        return float((max(times) - min(times) + spacing) * float(video.stream.time_base))
+
+
+def _environment(uri: str) -> dict[str, str]:
+    """The reader's environment: no secrets, for it runs FFmpeg on a stranger's file."""
+    names = [*_INHERITED, *(n for n in os.environ if n.startswith("AWS_") and uri.startswith("s3://"))]
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def _main(uri: str) -> None:
+    import resource  # noqa: PLC0415
+
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
+    try:
+        print(json.dumps(probe(uri).to_dict()))
+    except MediaError as error:
+        print(json.dumps({"error": error.cause, "time_s": error.time_s}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

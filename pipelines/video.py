@@ -1,0 +1,223 @@
+"""One segment of a video through all its analyzers; and `python -m pipelines.video`, a batch job.
+
+Decoding runs in a thread beside the model, in one process: frames never travel. Each analyzer gets its own part.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from queue import Full, Queue
+from typing import Any
+
+from pipelines.analyzers import Analyzer, SegmentRun, analyzer_names, check_analyzers, load_analyzer
+from pipelines.decode import Decoder, FrameRequest, choose_decoder
+from pipelines.devices import pick_device
+from pipelines.errors import MediaError
+from pipelines.frames import FrameBatch
+from pipelines.sampling import Segment
+from pipelines.sinks import write_part
+from pipelines.sources import MediaInfo
+
+_BATCH_SIZE = 64
+_QUEUED_BATCHES = 4
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class SegmentTask:
+    """A unit of work: one slice of one video, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`."""
+
+    media_uri: str
+    segment: Segment
+    info: MediaInfo
+    analyzers: tuple[str, ...]
+    output_uri: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self) | {"analyzers": list(self.analyzers)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "SegmentTask":
+        """The inverse of `to_dict`."""
+        return cls(
+            media_uri=data["media_uri"],
+            segment=Segment.from_dict(data["segment"]),
+            info=MediaInfo.from_dict(data["info"]),
+            analyzers=tuple(data["analyzers"]),
+            output_uri=data["output_uri"],
+        )
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """What was done. `frames` is the most frames of the segment that any analyzer saw; `seconds` is wall-clock time."""
+
+    segment_index: int
+    frames: int
+    frames_by_analyzer: dict[str, int]
+    parts: dict[str, str]
+    seconds: float
+    decoder: str
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able form."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "SegmentReport":
+        """The inverse of `to_dict`."""
+        return cls(**(data | {"warnings": tuple(data["warnings"])}))
+
+
+class SegmentAnalyzer:
+    """Runs segments. Models are loaded once, when first needed, and stay; `run` may be called from several threads.
+
+    `analyzers` are loaded at once (none by default: each when a task first names it); `device` is "cpu" or "cuda", by
+    default whichever is there; `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}.
+    """
+
+    def __init__(
+        self,
+        analyzers: Sequence[str] | None = None,
+        device: str | None = None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        names = check_analyzers(analyzers or ())
+        self.device = device or pick_device()
+        self._options = dict(options or {})
+        self._loaded: dict[str, Analyzer] = {}
+        self._loading = threading.Lock()
+        for name in names:
+            self.analyzer(name)
+
+    def analyzer(self, name: str) -> Analyzer:
+        """The loaded analyzer of this name. Raises UnknownAnalyzer."""
+        with self._loading:
+            if name not in self._loaded:
+                analyzer = load_analyzer(name, **self._options.get(name, {}))
+                analyzer.load(self.device)
+                self._loaded[name] = analyzer
+            return self._loaded[name]
+
+    def run(self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None) -> SegmentReport:
+        """Analyse one segment and write its parts. Running it again overwrites them with the same.
+
+        `on_first_frame` is called when the first frames reach a model. Raises UnknownAnalyzer; MediaError
+        where the file is damaged within the segment, after writing the parts of the frames before the damage.
+        """
+        started = time.perf_counter()
+        analyzers = [self.analyzer(name) for name in check_analyzers(task.analyzers)]
+        decoder = _decoder_for(task.info, analyzers)
+        runs = [analyzer.start(task.segment) for analyzer in analyzers]
+        damage = _feed(task, decoder, analyzers, runs, on_first_frame or (lambda: None))
+        parts = {
+            analyzer.name: write_part(
+                run.finish(), f"{task.output_uri.rstrip('/')}/{analyzer.name}", task.segment.index
+            )
+            for analyzer, run in zip(analyzers, runs, strict=True)
+        }
+        if damage and not _lies_beyond(damage, task.segment):
+            raise damage
+        frames = {analyzer.name: run.frames for analyzer, run in zip(analyzers, runs, strict=True)}
+        return SegmentReport(
+            segment_index=task.segment.index,
+            frames=max(frames.values(), default=0),
+            frames_by_analyzer=frames,
+            parts=parts,
+            seconds=time.perf_counter() - started,
+            decoder=decoder.name,
+            warnings=_warnings(frames, damage),
+        )
+
+
+def _lies_beyond(damage: MediaError, segment: Segment) -> bool:
+    """Whether only context was lost: the segment itself is whole."""
+    return damage.time_s is not None and segment.ends_before(damage.time_s)
+
+
+def _warnings(frames: Mapping[str, int], damage: MediaError | None) -> tuple[str, ...]:
+    empty = [f"{name}: no frame in this segment" for name, count in frames.items() if not count]
+    return (*empty, *([f"damaged after this segment: {damage}"] if damage else []))
+
+
+def _decoder_for(info: MediaInfo, analyzers: Sequence[Analyzer]) -> Decoder:
+    """One decoder for one shared pass: PyAV, which can do everything, unless all may use another."""
+    choices = [choose_decoder(info, analyzer.sampling)[0] for analyzer in analyzers]
+    return next((decoder for decoder in choices if decoder.name == "pyav"), choices[0])
+
+
+def _feed(
+    task: SegmentTask,
+    decoder: Decoder,
+    analyzers: Sequence[Analyzer],
+    runs: Sequence[SegmentRun],
+    on_first_frame: Callable[[], None],
+) -> MediaError | None:
+    """Give the runs their frames; the damage that ended the file, if any."""
+    requests = [FrameRequest(task.segment.widened(a.context_s), a.sampling, a.size) for a in analyzers]
+    try:
+        with _decoded_ahead(decoder.read(task.media_uri, requests, _BATCH_SIZE)) as batches:
+            for count, (number, batch) in enumerate(batches):
+                if count == 0:
+                    on_first_frame()
+                runs[number].add(batch)
+    except MediaError as damage:
+        return damage
+    return None
+
+
+@contextmanager
+def _decoded_ahead(source: Iterator[tuple[int, FrameBatch]]) -> Iterator[Iterator[tuple[int, FrameBatch]]]:
+    """Run `source` in a thread, a few batches ahead. Its error is raised after its last item."""
+    queue: Queue[Any] = Queue(_QUEUED_BATCHES)
+    stop = threading.Event()
+    thread = threading.Thread(target=_fill, args=(source, queue, stop), name="decode", daemon=True)
+    thread.start()
+    try:
+        yield _drain(queue)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _fill(source: Iterator[Any], queue: Queue[Any], stop: threading.Event) -> None:
+    try:
+        for item in source:
+            if not _put(queue, item, stop):
+                return
+        _put(queue, None, stop)
+    except BaseException as error:
+        _put(queue, error, stop)
+
+
+def _put(queue: Queue[Any], item: Any, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        try:
+            queue.put(item, timeout=_POLL_S)
+        except Full:
+            continue
+        return True
+    return False
+
+
+def _drain(queue: Queue[Any]) -> Iterator[Any]:
+    while (item := queue.get()) is not None:
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The batch job's command line; see pipelines.batch."""
+    from pipelines.batch import main as batch_main  # noqa: PLC0415
+
+    return batch_main(arguments, analyzer_names())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

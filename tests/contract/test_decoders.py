@@ -1,0 +1,132 @@
+"""One conformance suite over every decoder and every clip: the right frames, at the right times, exactly once."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av")
+
+from pipelines.decode import Decoder, FrameRequest, choose_decoder
+from pipelines.decode_decord import DecordDecoder, decord_is_installed
+from pipelines.decode_pyav import PyAvDecoder
+from pipelines.errors import MediaError
+from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment, plan_segments
+from pipelines.sources import probe
+from tests import media
+
+SIZE = (48, 80)
+DECODERS: dict[str, Decoder] = {"pyav": PyAvDecoder(), "decord": DecordDecoder()}
+Shown = tuple[float, int, int]  # time_s, number read from the picture, index
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clips")
+
+
+@pytest.fixture(scope="module", params=media.CLIPS)
+def clip(request: pytest.FixtureRequest, folder: Path) -> media.Clip:
+    name: str = request.param
+    return media.build(name, folder)
+
+
+@pytest.fixture(params=DECODERS)
+def decoder(request: pytest.FixtureRequest, clip: media.Clip) -> Decoder:
+    name: str = request.param
+    if name == "decord":
+        if not decord_is_installed():
+            pytest.skip("decord is not installed")
+        chosen, reason = choose_decoder(probe(str(clip.path)), EveryFrame())
+        if chosen.name != "decord":
+            pytest.skip(f"choose_decoder never gives this file to decord: {reason}")
+    return DECODERS[name]
+
+
+def shown(decoder: Decoder, clip: media.Clip, segment: Segment, sampling: Sampling) -> Iterator[Shown]:
+    for batch in decoder.frames(str(clip.path), segment, sampling, SIZE, batch_size=7):
+        assert batch.pixels.dtype == np.uint8
+        assert batch.pixels.shape[1:] == (*SIZE, 3)
+        assert len(batch) <= 7
+        for pixels, time_s, index in zip(batch.pixels, batch.times_s, batch.indices, strict=True):
+            yield float(time_s), media.read_pattern(pixels), int(index)
+
+
+def whole(clip: media.Clip) -> Segment:
+    return Segment(0, 0.0, clip.times_s[-1], last=True)
+
+
+def test_every_frame_comes_right_and_in_order(decoder: Decoder, clip: media.Clip) -> None:
+    times, numbers, indices = zip(*shown(decoder, clip, whole(clip), EveryFrame()), strict=True)
+    assert numbers == clip.numbers
+    assert indices == tuple(range(len(clip.numbers)))
+    assert times == pytest.approx(clip.times_s, abs=clip.tolerance_s)
+
+
+@pytest.mark.parametrize("sampling", [EveryFrame(), FramesPerSecond(2), FramesPerSecond(9.7)], ids=str)
+@pytest.mark.parametrize("target_s", [0.31, 0.8])
+def test_segments_join_exactly_once(decoder: Decoder, clip: media.Clip, sampling: Sampling, target_s: float) -> None:
+    whole_pass = list(shown(decoder, clip, whole(clip), sampling))
+    duration_s = probe(str(clip.path)).duration_s
+    segments = plan_segments(duration_s, target_s)
+    assert len(segments) >= 2
+    joined = [frame for segment in segments for frame in shown(decoder, clip, segment, sampling)]
+    assert joined == whole_pass
+
+
+def test_a_sample_is_what_is_on_screen(decoder: Decoder, clip: media.Clip) -> None:
+    every = list(shown(decoder, clip, whole(clip), EveryFrame()))
+    sampled = list(shown(decoder, clip, whole(clip), FramesPerSecond(3)))
+    targets = np.arange(0, every[-1][0], 1 / 3)
+    on_screen = {max(frame for frame in every if frame[0] <= target + 0.0006) for target in targets}
+    last = every[-1:]  # how long it stays is the container's to say
+    assert [frame for frame in sampled if frame not in last] == sorted(on_screen - set(last))
+
+
+def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> None:
+    middle = Segment(1, clip.times_s[20] - 0.002, clip.times_s[30] - 0.002)
+    requests = [FrameRequest(middle, EveryFrame(), SIZE), FrameRequest(whole(clip), FramesPerSecond(2), (32, 64))]
+    found: list[list[int]] = [[], []]
+    for number, batch in decoder.read(str(clip.path), requests, batch_size=4):
+        found[number] += batch.indices.tolist()
+    alone = [index for _, _, index in shown(decoder, clip, whole(clip), FramesPerSecond(2))]
+    assert found == [list(range(20, 30)), alone]
+
+
+@pytest.mark.parametrize(
+    "name", ["h264-mp4", "h264-open-gop", "edit-list-mp4", "h264-ts", "hevc-mp4", "rotated-mp4", "h264-mkv"]
+)
+def test_choose_decoder_excuses_decord_where_it_is_wrong(name: str, folder: Path) -> None:
+    info = probe(str(media.build(name, folder).path))
+    chosen, reason = choose_decoder(info, EveryFrame())
+    assert (chosen.name, bool(reason)) == ("pyav", True)
+
+
+def test_choose_decoder_takes_decord_for_every_frame_of_webm(folder: Path) -> None:
+    pytest.importorskip("decord")
+    info = probe(str(media.build("vp9-webm", folder).path))
+    assert choose_decoder(info, EveryFrame())[0].name == "decord"
+    assert choose_decoder(info, FramesPerSecond(2))[0].name == "pyav"
+
+
+@pytest.mark.parametrize("build", [media.cut_off, media.damaged])
+def test_a_damaged_file_gives_its_good_frames_first(build: Callable[[Path], Path], folder: Path) -> None:
+    good: list[int] = []
+    frames = PyAvDecoder().frames(str(build(folder)), Segment(0, 0.0, 2.4, last=True), EveryFrame(), SIZE, 8)
+    numbers = (media.read_pattern(pixels) for batch in frames for pixels in batch.pixels)
+    with pytest.raises(MediaError) as caught:
+        good.extend(numbers)
+    assert 10 < len(good) < 60
+    assert good == list(range(len(good)))
+    assert caught.value.time_s == pytest.approx(len(good) / 25, abs=0.1)
+
+
+def test_segments_before_the_damage_are_whole(folder: Path) -> None:
+    path = str(media.cut_off(folder))
+    segments = plan_segments(2.4, 0.8)
+    decoder = PyAvDecoder()
+    first = list(decoder.frames(path, segments[0], EveryFrame(), SIZE, 64))
+    assert first[0].indices.tolist() == list(range(20))
+    with pytest.raises(MediaError, match=r"damaged|cut off"):
+        list(decoder.frames(path, segments[2], EveryFrame(), SIZE, 64))

@@ -1,0 +1,112 @@
+"""What `probe` says of good files, and of bad ones."""
+
+import os
+import pickle
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av")
+
+from pipelines.errors import MediaError, UnknownAnalyzer
+from pipelines.sources import MediaInfo, probe, probe_isolated
+from tests import media
+
+
+def test_probe_reads_the_header(tmp_path: Path) -> None:
+    info = probe(str(media.build("h264-mp4", tmp_path).path))
+    assert (info.codec, info.width, info.height, info.rotation_deg) == ("h264", 160, 96, 0)
+    assert (info.average_fps, info.has_audio) == (25.0, False)
+    assert info.duration_s == pytest.approx(2.4, abs=0.01)
+    assert MediaInfo.from_dict(info.to_dict()) == info
+
+
+def test_probe_gives_the_displayed_size(tmp_path: Path) -> None:
+    info = probe("file://" + str(media.build("rotated-mp4", tmp_path).path))
+    assert (info.width, info.height, info.rotation_deg) == (160, 96, 90)
+
+
+@pytest.mark.parametrize("name", ["h264-fragmented", "h264-ts", "vp9-webm", "mpeg4-avi", "vfr-mp4"])
+def test_probe_finds_the_duration(name: str, tmp_path: Path) -> None:
+    clip = media.build(name, tmp_path)
+    duration_s = probe(str(clip.path)).duration_s
+    assert duration_s == pytest.approx(clip.times_s[-1] + 0.04, abs=0.1)
+
+
+def test_probe_isolated_agrees(tmp_path: Path) -> None:
+    path = str(media.build("h264-mkv", tmp_path).path)
+    assert probe_isolated(path) == probe(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("empty", "empty.mp4: the file is empty"),
+        ("not media", "text.mp4: not a media file"),
+        ("truncated", "truncated.mp4: not a media file that can be read, or cut off"),
+        ("audio only", "silence.wav: no video stream"),
+    ],
+)
+def test_probe_names_file_and_cause(name: str, cause: str, tmp_path: Path) -> None:
+    path = str(media.BROKEN[name](tmp_path))
+    with pytest.raises(MediaError, match=cause) as caught:
+        probe(path)
+    assert caught.value.uri == path
+    with pytest.raises(MediaError, match=cause):
+        probe_isolated(path)
+
+
+def test_missing_files_folders_and_strange_addresses(tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"gone\.mp4: no such file"):
+        probe(str(tmp_path / "gone.mp4"))
+    with pytest.raises(MediaError, match="is a folder"):
+        probe(str(tmp_path))
+    with pytest.raises(MediaError, match="gopher://"):
+        probe("gopher://host/video.mp4")
+    with pytest.raises(MediaError, match="no such file"):
+        probe("concat:/etc/passwd|/etc/hosts")
+
+
+def test_a_playlist_cannot_open_other_files(tmp_path: Path) -> None:
+    clip = media.build("h264-ts", tmp_path).path
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXTINF:2.4,\nfile://{clip}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(MediaError):
+        probe(str(playlist))
+
+
+def _fake_reader(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = folder / "python"
+    fake.write_text(f"#!/bin/sh\n{script}\n")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(fake))
+
+
+def test_a_reader_that_hangs_or_dies_is_an_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fake_reader(tmp_path, "exec sleep 60", monkeypatch)
+    with pytest.raises(MediaError, match=r"clip\.mp4: could not be read within 0\.2 s"):
+        probe_isolated("clip.mp4", timeout_s=0.2)
+    _fake_reader(tmp_path, f"kill -{int(signal.SIGSEGV)} $$", monkeypatch)
+    with pytest.raises(MediaError, match=f"exit status -{int(signal.SIGSEGV)}"):
+        probe_isolated("clip.mp4")
+
+
+def test_the_reader_gets_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
+    _fake_reader(tmp_path, f"env > {tmp_path}/env", monkeypatch)
+    with pytest.raises(MediaError):
+        probe_isolated("clip.mp4")
+    seen = (tmp_path / "env").read_text()
+    assert "secret" not in seen
+    assert os.environ["PATH"] in seen
+
+
+def test_errors_survive_pickling_and_hide_presigned_queries() -> None:
+    error = MediaError("https://host/a/clip.mp4?X-Signature=secret", "no video stream", 3.25)
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == str(error) == "clip.mp4: no video stream (at 3.250 s)"
+    unknown = pickle.loads(pickle.dumps(UnknownAnalyzer("faces", ["labels", "scenes"])))
+    assert str(unknown) == "unknown analyzer 'faces'; choose from: labels, scenes"
