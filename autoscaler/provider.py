@@ -1,0 +1,34 @@
+"""The one seam to clouds. A new cloud is one new file in providers/ that keeps this contract."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from autoscaler.types import Instance, LaunchRequest, NodeType, Offer
+
+
+class CloudProvider(Protocol):
+    """A cloud, as seen by one cluster. Every method may raise CloudError."""
+
+    name: str
+
+    async def list_offers(self, node_type: NodeType) -> Sequence[Offer]:
+        """What could be bought for this need now. May be a little stale: a purchase can still find it gone."""
+        ...
+
+    async def create_instance(self, request: LaunchRequest) -> Instance:
+        """Buy one. Not idempotent: the caller writes its name down first, and looks for it before a second try.
+
+        Raises NoCapacity when surely nothing was bought, OutcomeUnknown when it may have been.
+        """
+        ...
+
+    async def list_instances(self) -> Sequence[Instance]:
+        """All instances of this cluster, complete; raises ListingFailed rather than return a part.
+
+        A new instance may be missing for some seconds. An ended one is absent: that is the only proof of its end.
+        """
+        ...
+
+    async def terminate_instance(self, instance_id: str) -> None:
+        """Ask for its end. Idempotent; returning says nothing about whether it is gone."""
+        ...

@@ -1,0 +1,107 @@
+"""The autoscaler's nouns. A Node is Ray's, an Instance is the cloud's, an Offer is for sale."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class NodeType:
+    """A kind of worker that Ray may ask for; `resources` are Ray's (CPU, GPU)."""
+
+    name: str
+    resources: Mapping[str, float]
+    max_count: int
+    clouds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Something a cloud sells now. `trust` is "own", "secure" or "community"."""
+
+    cloud: str
+    offer_id: str
+    gpu_name: str | None
+    price_usd_per_hour: float
+    usual_boot_s: float
+    region: str
+    trust: str
+
+
+@dataclass(frozen=True)
+class LaunchRequest:
+    """What a cloud is asked for. `name` is unique for ever: what carries it can be found again after any crash."""
+
+    name: str
+    node_type: NodeType
+    offer: Offer
+    environment: Mapping[str, str]
+    max_age_s: float
+
+
+class InstanceStatus(StrEnum):
+    """What the cloud's listing says."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    TERMINATING = "terminating"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A machine in a cloud's listing. `created_at` is unix seconds."""
+
+    cloud: str
+    instance_id: str
+    name: str
+    status: InstanceStatus
+    created_at: float
+    price_usd_per_hour: float
+    detail: str = ""
+
+
+class IntentState(StrEnum):
+    """The life of one launch, from the wish to the proof that nothing is billed."""
+
+    WANTED = "wanted"  # written down, nothing bought
+    BUYING = "buying"  # written ahead; the purchase is under way or its outcome unknown
+    BOUGHT = "bought"
+    ENDING = "ending"  # not wanted any more, counted as billed until a good listing omits it
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One launch. Times are unix seconds; `tags` are Ray's and come back unchanged."""
+
+    name: str
+    node_type: str
+    state: IntentState
+    wanted_at: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+    cloud: str | None = None
+    offer_id: str | None = None
+    instance_id: str | None = None
+    price_usd_per_hour: float | None = None
+    usual_boot_s: float | None = None
+    buying_at: float | None = None
+    bought_at: float | None = None
+    joined_at: float | None = None
+    ended_at: float | None = None
+    reason: str = ""
+
+    @property
+    def live(self) -> bool:
+        """Whether a machine exists, may exist, or is to be bought."""
+        return self.state not in (IntentState.ENDED, IntentState.FAILED)
+
+    def billed_s(self, now: float) -> float:
+        """Seconds billed until `now`: from the purchase to the good listing that omits it."""
+        start = self.bought_at or (self.buying_at if self.state is IntentState.ENDING else None)
+        return 0.0 if start is None else max(0.0, (self.ended_at or now) - start)
+
+    def cost_usd(self, now: float) -> float:
+        """What those seconds cost."""
+        return self.billed_s(now) / 3600 * (self.price_usd_per_hour or 0.0)

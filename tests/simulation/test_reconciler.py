@@ -1,0 +1,346 @@
+"""The real reconciler and ledger on a fake clock and a fake cloud."""
+
+import asyncio
+import math
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine
+
+from autoscaler.decide import Policy
+from autoscaler.errors import UnknownNodeType
+from autoscaler.ledger import Ledger
+from autoscaler.providers.fake import Fault, Provider
+from autoscaler.reconciler import Reconciler
+from autoscaler.types import Instance, Intent, IntentState, NodeType
+from cluster.database import open_engine
+
+TICK_S = 1.0
+POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0)
+TYPES = [
+    NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("fake",)),
+    NodeType("cpu", {"CPU": 1}, max_count=2, clouds=("fake",)),
+]
+
+
+class World:
+    """A cluster whose time stands still unless a tick is made."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.now = 1_000_000.0
+        self.cloud = Provider(clock=lambda: self.now)
+        self.ledger = Ledger(engine, lambda: self.now)
+        self.ledger.create_tables()
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process on the same ledger and cloud."""
+        self.reconciler = Reconciler(
+            "c1", TYPES, {"fake": self.cloud}, self.ledger, lambda: self.now, lambda _name, _type: {}, POLICY
+        )
+
+    def tick(self, times: int = 1, advance_s: float = TICK_S) -> None:
+        for _ in range(times):
+            asyncio.run(self.reconciler.tick())
+            self.now += advance_s
+
+    def launch(self, count: int = 1, node_type: str = "gpu", request: str = "") -> list[str]:
+        return self.reconciler.launch(node_type, count, {"ray-launch-request": request} if request else {})
+
+    def intent(self, name: str) -> Intent:
+        return next(i for i in self.ledger.recent() if i.name == name)
+
+    def state(self, name: str) -> IntentState:
+        return self.intent(name).state
+
+    def machines(self) -> list[Instance]:
+        return list(self.cloud.alive.values())
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = open_engine("sqlite://")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    return World(engine)
+
+
+def test_a_launch_is_bought_once_and_costs_what_the_cloud_bills(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(30)
+    world.reconciler.mark_joined(name)
+    world.tick(30)
+    assert world.cloud.created == 1
+    assert world.state(name) is IntentState.BOUGHT
+    world.reconciler.terminate([name], "idle")
+    world.tick()
+    assert world.machines() == []
+    assert world.state(name) is IntentState.ENDING
+    world.tick()
+    ended = world.intent(name)
+    assert (ended.state, ended.reason) == (IntentState.ENDED, "idle")
+    (billed_s,) = world.cloud.billed_s.values()
+    assert ended.billed_s(world.now) == pytest.approx(billed_s, abs=TICK_S)
+    assert ended.cost_usd(world.now) == pytest.approx(billed_s / 3600 * 0.74, abs=1.001 * TICK_S / 3600 * 0.74)
+    assert world.reconciler.nodes() == []
+
+
+def test_a_purchase_whose_answer_was_lost_is_adopted(world: World) -> None:
+    world.cloud.faults.append(Fault.CREATED_BUT_UNKNOWN)
+    (name,) = world.launch()
+    world.tick()
+    assert world.state(name) is IntentState.BUYING
+    world.tick(20)
+    assert world.state(name) is IntentState.BOUGHT
+    assert [m.instance_id for m in world.machines()] == [world.intent(name).instance_id]
+    assert world.cloud.created == 1
+
+
+def test_a_lost_purchase_is_closed_after_the_lag_and_not_doubled(world: World) -> None:
+    world.cloud.faults.append(Fault.NOT_CREATED_AND_UNKNOWN)
+    (name,) = world.launch()
+    world.tick(10)
+    assert world.state(name) is IntentState.BUYING
+    world.tick(2)
+    assert world.state(name) is IntentState.FAILED
+    world.tick(20)
+    assert world.cloud.created == 0
+    assert world.intent(name).cost_usd(world.now) == 0.0
+
+
+def test_without_capacity_it_waits_and_is_bought_after_the_cool_down(world: World) -> None:
+    world.cloud.faults.append(Fault.NO_CAPACITY)
+    (name,) = world.launch()
+    world.tick()
+    assert world.state(name) is IntentState.WANTED
+    assert "no longer any instances" in world.intent(name).reason
+    world.tick(59)
+    assert world.cloud.created == 0
+    world.tick(2)
+    assert world.cloud.created == 1
+    assert world.state(name) is IntentState.BOUGHT
+
+
+def test_while_the_listing_fails_nothing_is_bought_or_dropped(world: World) -> None:
+    (held,) = world.launch()
+    world.tick(20)
+    world.cloud.faults.extend([Fault.LISTING_FAILS] * 60)
+    (waiting,) = world.launch()
+    world.tick(60)
+    assert world.cloud.created == 1
+    assert world.state(held) is IntentState.BOUGHT
+    assert world.state(waiting) is IntentState.WANTED
+    assert "fake" in world.reconciler.fleet()["degraded"]
+    world.tick()
+    assert world.cloud.created == 2
+    assert world.reconciler.fleet()["degraded"] == {}
+
+
+def test_what_vanished_out_of_band_is_closed(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(20)
+    world.cloud.vanish(world.machines()[0].instance_id)
+    world.tick()
+    assert world.state(name) is IntentState.ENDED
+    assert "vanished" in world.intent(name).reason
+
+
+@pytest.mark.parametrize("fault", [Fault.TERMINATE_IGNORED, Fault.TERMINATE_FAILS])
+def test_a_termination_is_repeated_until_the_machine_is_gone(world: World, fault: Fault) -> None:
+    (name,) = world.launch()
+    world.tick(20)
+    world.cloud.faults.extend([fault] * 5)
+    world.reconciler.terminate([name], "idle")
+    world.tick(5)
+    assert len(world.machines()) == 1
+    assert world.state(name) is IntentState.ENDING
+    world.tick(2)
+    assert world.machines() == []
+    assert world.state(name) is IntentState.ENDED
+
+
+def test_a_failed_machine_is_ended(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(20)
+    world.cloud.fail(world.machines()[0].instance_id)
+    world.tick(2)
+    assert world.machines() == []
+    assert "driver error" in world.intent(name).reason
+
+
+def test_a_double_is_ended_and_its_launch_stays(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(20)
+    (kept,) = world.machines()
+    world.cloud.alive["i-double"] = Instance("fake", "i-double", name, kept.status, world.now, 0.74)
+    world.tick(20)
+    assert world.machines() == [kept]
+    assert world.state(name) is IntentState.BOUGHT
+
+
+@pytest.mark.parametrize("state", [s for s in IntentState if s not in (IntentState.ENDED, IntentState.FAILED)])
+def test_a_restart_goes_on_where_it_was(world: World, state: IntentState) -> None:
+    if state is IntentState.BUYING:
+        world.cloud.faults.append(Fault.CREATED_BUT_UNKNOWN)
+    (name,) = world.launch()
+    if state is not IntentState.WANTED:
+        world.tick()
+    if state is IntentState.ENDING:
+        world.reconciler.terminate([name], "idle")
+    assert world.state(name) is state
+    world.restart()
+    world.tick(20)
+    assert world.cloud.created == 1
+    if state is IntentState.ENDING:
+        assert world.machines() == []
+        assert world.state(name) is IntentState.ENDED
+    else:
+        assert [m.name for m in world.machines()] == [name]
+        assert world.state(name) is IntentState.BOUGHT
+
+
+def test_a_repeated_launch_request_gives_the_same_names(world: World) -> None:
+    names = world.launch(2, request="r-1")
+    assert world.launch(2, request="r-1") == names
+    world.tick()
+    world.restart()
+    assert world.launch(2, request="r-1") == names
+    assert world.launch(1, request="r-2")[0] not in names
+    assert world.launch(1)[0] != world.launch(1)[0]
+
+
+def test_one_launch_request_may_cover_two_node_types(world: World) -> None:
+    assert world.launch(1, "gpu", "r-1") != world.launch(1, "cpu", "r-1")
+    world.tick()
+    assert world.cloud.created == 2
+
+
+def test_a_launch_request_repeated_after_its_failure_is_served(world: World) -> None:
+    world.cloud.faults.append(Fault.NOT_CREATED_AND_UNKNOWN)
+    names = world.launch(request="r-1")
+    world.tick(20)
+    assert world.state(names[0]) is IntentState.FAILED
+    assert world.launch(request="r-1") != names
+    world.tick()
+    assert world.cloud.created == 1
+
+
+def test_an_unknown_node_type_is_refused(world: World) -> None:
+    with pytest.raises(UnknownNodeType):
+        world.launch(node_type="tpu")
+
+
+@pytest.mark.parametrize("fault", [Fault.CREATED_BUT_UNKNOWN, Fault.NOT_CREATED_AND_UNKNOWN])
+def test_given_up_while_the_outcome_is_unknown_it_is_ended(world: World, fault: Fault) -> None:
+    world.cloud.list_lag_s = 5.0
+    world.cloud.faults.append(fault)
+    (name,) = world.launch()
+    world.tick()
+    world.reconciler.terminate([name], "idle")
+    world.tick(20)
+    assert world.machines() == []
+    assert world.state(name) is IntentState.ENDED
+
+
+def test_given_up_before_the_cloud_lists_it_the_machine_is_not_forgotten(world: World) -> None:
+    world.cloud.list_lag_s = 5.0
+    (name,) = world.launch()
+    world.tick()
+    world.reconciler.terminate([name], "idle")
+    world.tick(3)
+    assert world.state(name) is IntentState.ENDING
+    world.tick(20)
+    assert world.machines() == []
+    assert world.intent(name).reason == "idle"
+    (billed_s,) = world.cloud.billed_s.values()
+    assert billed_s <= world.intent(name).billed_s(world.now) <= POLICY.list_lag_s + TICK_S
+
+
+def test_drain_ends_everything(world: World) -> None:
+    world.launch(2)
+    world.tick(20)
+    world.launch(1)
+    asyncio.run(world.reconciler.drain(timeout_s=10))
+    assert world.machines() == []
+    assert world.ledger.live() == []
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("launch"), st.integers(1, 2)),
+    st.tuples(st.just("terminate"), st.integers(0, 9)),
+    st.tuples(st.just("tick"), st.integers(1, 12)),
+    st.tuples(st.just("fault"), st.integers(0, len(Fault) - 1)),
+    st.tuples(st.just("restart"), st.just(0)),
+    st.tuples(st.just("vanish"), st.integers(0, 9)),
+    st.tuples(st.just("fail"), st.integers(0, 9)),
+    st.tuples(st.just("join"), st.integers(0, 9)),
+)
+
+
+def apply(world: World, step: tuple[str, int]) -> None:
+    kind, value = step
+    live, machines = world.reconciler.nodes(), world.machines()
+    if kind == "launch":
+        world.launch(value)
+    elif kind == "tick":
+        world.tick(value)
+    elif kind == "fault":
+        world.cloud.faults.append(list(Fault)[value])
+    elif kind == "restart":
+        world.restart()
+    elif kind == "terminate" and live:
+        world.reconciler.terminate([live[value % len(live)].name], "idle")
+    elif machines:
+        chosen = machines[value % len(machines)]
+        apply_to_machine(world, kind, chosen)
+
+
+def apply_to_machine(world: World, kind: str, machine: Instance) -> None:
+    if kind == "vanish":
+        world.cloud.vanish(machine.instance_id)
+    elif kind == "fail":
+        world.cloud.fail(machine.instance_id)
+    elif kind == "join" and world.state(machine.name) is IntentState.BOUGHT:
+        world.reconciler.mark_joined(machine.name)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=st.lists(STEPS, max_size=25), list_lag_s=st.sampled_from([0.0, 4.0]))
+def test_whatever_happens_nothing_is_left_billed(steps: list[tuple[str, int]], list_lag_s: float) -> None:
+    engine = open_engine("sqlite://")
+    try:
+        world = World(engine)
+        world.cloud.list_lag_s = list_lag_s
+        for step in steps:
+            apply(world, step)
+            names = [machine.name for machine in world.machines()]
+            assert len(names) == len(set(names))
+            assert len(names) <= TYPES[0].max_count
+        clean = not steps or not any(kind in ("fault", "vanish", "fail") for kind, _value in steps)
+        world.cloud.faults.clear()
+        world.reconciler.terminate([intent.name for intent in world.reconciler.nodes()], "the end")
+        world.tick(math.ceil(POLICY.list_lag_s) + 5)
+        assert world.machines() == []
+        assert world.ledger.live() == []
+        check_the_bill(world, clean)
+    finally:
+        engine.dispose()
+
+
+def check_the_bill(world: World, clean: bool) -> None:
+    """What the cloud billed is never missing from the ledger; what is counted too much is bounded by the lag."""
+    adopted = [i for i in world.ledger.recent() if i.instance_id is not None]
+    for intent in adopted:
+        assert intent.instance_id is not None
+        counted, billed = intent.billed_s(world.now), world.cloud.billed_s[intent.instance_id]
+        assert counted >= billed
+        if clean:  # proved gone by the next tick, or at the end of the lag after the purchase
+            assert counted <= max(billed + TICK_S, POLICY.list_lag_s + TICK_S)
+    if clean:
+        assert len(adopted) == len(world.cloud.billed_s) == world.cloud.created

@@ -1,0 +1,175 @@
+"""One test per rule of decide()."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, decide
+from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, NodeType
+
+NOW = 10_000.0
+POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=3600.0)
+GPU = NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("red", "blue"))
+
+
+def intent(name: str = "a", state: IntentState = IntentState.BOUGHT, age_s: float = 100.0, **values: Any) -> Intent:
+    made = Intent(name, "gpu", state, wanted_at=NOW - age_s)
+    if state is not IntentState.WANTED:
+        made = replace(made, cloud="red", buying_at=NOW - age_s)
+    if state is IntentState.BOUGHT:
+        made = replace(made, instance_id=f"i-{name}", bought_at=NOW - age_s)
+    return replace(made, **values)
+
+
+def machine(name: str = "a", age_s: float = 100.0, **values: Any) -> Instance:
+    return replace(Instance("red", f"i-{name}", name, InstanceStatus.RUNNING, NOW - age_s, 1.0), **values)
+
+
+def commands(
+    intents: Sequence[Intent],
+    red: Sequence[Instance] | None = (),
+    blue: Sequence[Instance] | None = (),
+    node_types: Mapping[str, NodeType] | None = None,
+) -> list[Command]:
+    types = {"gpu": GPU} if node_types is None else node_types
+    return decide(Observed(intents, {"red": red, "blue": blue}, types), NOW, POLICY)
+
+
+def test_a_wanted_machine_is_bought_from_the_clouds_with_a_good_listing() -> None:
+    wanted = intent(state=IntentState.WANTED)
+    assert commands([wanted]) == [Buy("a", ("red", "blue"))]
+    assert commands([wanted], red=None) == [Buy("a", ("blue",))]
+    assert commands([wanted], red=None, blue=None) == []
+
+
+def test_only_clouds_of_the_node_type_are_asked() -> None:
+    only_blue = {"gpu": replace(GPU, clouds=("blue", "unknown"))}
+    assert commands([intent(state=IntentState.WANTED)], node_types=only_blue) == [Buy("a", ("blue",))]
+
+
+def test_a_node_type_that_is_not_configured_any_more_fails() -> None:
+    (command,) = commands([intent(state=IntentState.WANTED)], node_types={})
+    assert isinstance(command, Close)
+    assert command.failed
+    assert "gpu" in command.reason
+
+
+@pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])
+def test_max_count_counts_all_that_may_be_billed(state: IntentState) -> None:
+    taken = [intent("a", state, age_s=1), intent("b", state, age_s=1)]
+    wanted = intent("c", IntentState.WANTED)
+    assert not any(isinstance(c, Buy) for c in commands([*taken, wanted]))
+    assert Buy("c", ("red", "blue")) in commands([taken[0], wanted])
+
+
+@pytest.mark.parametrize("state", [IntentState.ENDED, IntentState.FAILED])
+def test_max_count_does_not_count_what_is_over(state: IntentState) -> None:
+    over = [intent("a", state), intent("b", state)]
+    assert commands([*over, intent("c", IntentState.WANTED)]) == [Buy("c", ("red", "blue"))]
+
+
+def test_max_count_does_not_count_other_node_types() -> None:
+    other = [intent("a", age_s=1, node_type="cpu"), intent("b", age_s=1, node_type="cpu")]
+    assert commands([*other, intent("c", IntentState.WANTED)]) == [Buy("c", ("red", "blue"))]
+
+
+def test_the_longest_waiting_are_bought_first() -> None:
+    waiting = [intent(name, IntentState.WANTED, age_s=age) for name, age in (("new", 1), ("old", 9), ("older", 10))]
+    assert {c.name for c in commands(waiting)} == {"old", "older"}
+
+
+def test_a_purchase_of_unknown_outcome_is_adopted_by_its_name() -> None:
+    found = machine()
+    assert commands([intent(state=IntentState.BUYING)], red=[found]) == [Adopt("a", found)]
+
+
+@pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])
+def test_without_a_listing_nothing_is_done_in_that_cloud(state: IntentState) -> None:
+    assert commands([intent(state=state, age_s=1e6)], red=None) == []
+
+
+@pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])
+def test_a_listing_may_lag_behind_a_purchase(state: IntentState) -> None:
+    assert commands([intent(state=state, age_s=9.0)]) == []
+    (command,) = commands([intent(state=state, age_s=10.0)])
+    assert isinstance(command, Close)
+    assert command.failed == (state is IntentState.BUYING)
+
+
+def test_an_ending_one_bought_lately_may_still_appear() -> None:
+    late = intent(state=IntentState.ENDING, age_s=9.0, bought_at=NOW - 9.0, instance_id="i-a", reason="idle")
+    assert commands([late]) == []
+    assert commands([late], red=[machine(age_s=9.0)]) == [Terminate("a", "red", "i-a", "idle")]
+
+
+def test_what_vanished_is_closed() -> None:
+    (command,) = commands([intent()])
+    assert command == Close("a", "it vanished from the cloud's list")
+
+
+def test_what_has_joined_need_not_be_listed_yet() -> None:
+    assert commands([intent(age_s=5.0, joined_at=NOW - 1)]) == []
+
+
+def test_a_failed_machine_is_ended() -> None:
+    broken = machine(status=InstanceStatus.FAILED, detail="driver error")
+    assert commands([intent()], red=[broken]) == [Terminate("a", "red", "i-a", "its machine has failed: driver error")]
+
+
+def test_a_machine_that_does_not_join_in_time_is_ended() -> None:
+    assert commands([intent(age_s=600.0)], red=[machine(age_s=600.0)]) == []
+    (command,) = commands([intent(age_s=601.0)], red=[machine(age_s=601.0)])
+    assert isinstance(command, Terminate)
+    assert "join" in command.reason
+    assert commands([intent(age_s=601.0, joined_at=NOW - 500)], red=[machine(age_s=601.0)]) == []
+
+
+def test_a_machine_of_maximum_age_is_ended_even_when_joined() -> None:
+    assert commands([intent(joined_at=NOW - 9)], red=[machine(age_s=3600.0)]) == []
+    (command,) = commands([intent(joined_at=NOW - 9)], red=[machine(age_s=3601.0)])
+    assert isinstance(command, Terminate)
+    assert "maximum age" in command.reason
+
+
+def test_of_two_machines_with_one_name_the_known_one_is_kept() -> None:
+    older_double = machine(age_s=200.0, instance_id="i-double")
+    (command,) = commands([intent()], red=[older_double, machine()])
+    assert command == Terminate("a", "red", "i-double", "a second machine for the same launch", double=True)
+
+
+def test_of_two_machines_with_one_name_the_oldest_is_adopted() -> None:
+    first, second = machine(), machine(age_s=50.0, instance_id="i-double")
+    ended, adopted = commands([intent(state=IntentState.BUYING)], red=[second, first])
+    assert isinstance(ended, Terminate)
+    assert ended.instance_id == "i-double"
+    assert adopted == Adopt("a", first)
+
+
+def test_what_nobody_claims_is_swept() -> None:
+    expected = [Terminate("x", "red", "i-x", "no launch claims it")]
+    assert commands([], red=[machine("x")]) == expected
+    assert commands([intent("x", IntentState.ENDED)], red=[machine("x")]) == expected
+
+
+@pytest.mark.parametrize("reason", ["idle", ""])
+def test_an_ending_machine_is_ended_until_it_is_gone(reason: str) -> None:
+    (command,) = commands([intent(state=IntentState.ENDING, reason=reason)], red=[machine()])
+    assert isinstance(command, Terminate)
+    assert command.reason == (reason or "it is not wanted any more")
+
+
+def test_an_ending_one_that_was_never_bought_is_closed() -> None:
+    unbought = intent(state=IntentState.ENDING, cloud=None, buying_at=None, reason="idle")
+    assert commands([unbought], red=None, blue=None) == [Close("a", "idle")]
+
+
+def test_what_is_over_is_left_alone() -> None:
+    assert commands([intent("a", IntentState.ENDED), intent("b", IntentState.FAILED)]) == []
+
+
+def test_terminations_come_first() -> None:
+    intents = [intent("w", IntentState.WANTED), intent("gone"), intent("e", IntentState.ENDING, reason="idle")]
+    kinds = [type(c) for c in commands(intents, red=[machine("e"), machine("x")])]
+    assert kinds == [Terminate, Terminate, Close] or kinds == [Terminate, Terminate, Buy, Close]
