@@ -1,0 +1,181 @@
+"""Moves work from the database to the models: plan what is new, claim segments, run them, record what came back.
+
+Everything it knows is in the database, under leases. A dispatcher that dies loses its leases, and the next one
+carries on; a segment that runs twice writes the same part twice and is counted once.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.errors import MediaError
+from pipelines.sampling import Segment, plan_segments
+from pipelines.sources import MediaInfo
+from pipelines.video import SegmentTask
+from serve_apps.queue import ClaimedSegment, Queue
+
+_log = logging.getLogger(__name__)
+
+RunSegment = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
+Probe = Callable[[str], MediaInfo]
+
+
+@dataclass(frozen=True)
+class DispatchPolicy:
+    """How much runs at once, and how long a silent dispatcher keeps its claims."""
+
+    storage_uri: str
+    max_workers: int
+    segments_per_worker: int = 2
+    segment_s: float = 60.0
+    media_s_per_worker: float = 300.0
+    lease_s: float = 15.0
+    poll_s: float = 1.0
+
+
+def wanted_workers(pending_media_s: float, policy: DispatchPolicy) -> int:
+    """How many workers the waiting seconds of media are worth: another one only when it has enough to do."""
+    if pending_media_s <= 0:
+        return 0
+    return min(policy.max_workers, math.ceil(pending_media_s / policy.media_s_per_worker))
+
+
+class Dispatcher:
+    """One loop; several may run beside each other on one database."""
+
+    def __init__(
+        self,
+        queue: Queue,
+        run_segment: RunSegment,
+        probe: Probe,
+        policy: DispatchPolicy,
+        owner: str,
+    ) -> None:
+        self._queue, self._run_segment, self._probe = queue, run_segment, probe
+        self._policy, self._owner = policy, owner
+        self._wake = asyncio.Event()
+        self._running: dict[Any, asyncio.Task[None]] = {}
+        self._planning: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """Look for work now. Call from the loop's own thread."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then hand back what is claimed."""
+        renewals = asyncio.create_task(self._renew_leases())
+        while not stop.is_set():
+            try:
+                await self._step()
+            except Exception:  # the loop outlives a database that is away for a while
+                _log.exception("dispatching failed; trying again in %.0f s", self._policy.poll_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._policy.poll_s)
+            self._wake.clear()
+        renewals.cancel()
+        await self._hand_back()
+
+    async def _step(self) -> None:
+        for claimed in await asyncio.to_thread(self._queue.claim_unplanned, self._owner, self._policy.lease_s * 4):
+            self._keep(self._planning, self._plan(claimed))
+        room = await self._room()
+        if room <= 0:
+            return
+        for segment in await asyncio.to_thread(self._queue.claim_segments, self._owner, room, self._policy.lease_s):
+            self._running[segment.key] = asyncio.create_task(self._run(segment))
+
+    async def _room(self) -> int:
+        pending_s = await asyncio.to_thread(self._queue.pending_media_s)
+        limit = wanted_workers(pending_s, self._policy) * self._policy.segments_per_worker
+        return limit - len(self._running)
+
+    def _keep(self, tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def _plan(self, analysis: Any) -> None:
+        """Read the headers, cut the media into segments. Unreadable media fails here, before a GPU is bought."""
+        infos, plans = [], []
+        try:
+            for uri in analysis.media:
+                info = await asyncio.to_thread(self._probe, uri)
+                infos.append(info.to_dict())
+                plans.append(plan_segments(info.duration_s, self._policy.segment_s))
+            await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
+        except MediaError as error:
+            await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), error.uri)
+        except Exception:
+            _log.exception("planning %s failed; its lease runs out and it is planned again", analysis.id)
+        self.wake()
+
+    async def _run(self, segment: ClaimedSegment) -> None:
+        """Run one segment and record its end, whatever it is."""
+        try:
+            async for step in self._run_segment(self._task(segment).to_dict()):
+                await asyncio.to_thread(self._record, segment, step)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            _log.warning("segment %s: %s", segment.key, error)
+            await asyncio.to_thread(self._fail, segment, error)
+        finally:
+            self._running.pop(segment.key, None)
+            self.wake()
+
+    def _task(self, segment: ClaimedSegment) -> SegmentTask:
+        return SegmentTask(
+            media_uri=segment.media_uri,
+            segment=Segment(segment.segment_index, segment.start_s, segment.end_s, segment.last),
+            info=MediaInfo.from_dict(segment.info),
+            analyzers=tuple(segment.analyzers),
+            output_uri=output_uri(self._policy.storage_uri, segment.analysis_id, segment.media_index),
+        )
+
+    def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> None:
+        if "first_frame_at" in step:
+            self._queue.first_frame(segment.key, self._owner, step["first_frame_at"], step["instance"])
+        else:
+            self._queue.complete_segment(segment.key, self._owner, step["report"], step["instance"], step["busy_s"])
+
+    def _fail(self, segment: ClaimedSegment, error: Exception) -> None:
+        media_error = _media_error(error)
+        message = str(media_error or f"{type(error).__name__}: {error}").strip().splitlines()[0]
+        self._queue.fail_segment(segment.key, self._owner, message, retryable=media_error is None)
+
+    async def _renew_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._policy.lease_s / 3)
+            try:
+                keys: Sequence[Any] = list(self._running)
+                if keys:
+                    await asyncio.to_thread(self._queue.renew, self._owner, keys, self._policy.lease_s)
+            except Exception:
+                _log.exception("leases could not be renewed; trying again")
+
+    async def _hand_back(self) -> None:
+        tasks = [*self._running.values(), *self._planning]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self._queue.release, self._owner)
+
+
+def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:
+    """Where the parts of one media item of an analysis lie; one folder an analyzer below it."""
+    return f"{storage_uri.rstrip('/')}/analyses/{analysis_id}/{media_index:04d}"
+
+
+def _media_error(error: BaseException) -> MediaError | None:
+    """The MediaError that caused `error`, if one did: Ray wraps what a replica raises."""
+    while error is not None:
+        if isinstance(error, MediaError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__  # type: ignore[assignment]
+        if not isinstance(error, BaseException):
+            return None
+    return None

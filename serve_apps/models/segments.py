@@ -1,0 +1,42 @@
+"""The GPU deployment: one segment of one media item in, its Parquet parts and a report out."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from pipelines.video import SegmentAnalyzer, SegmentTask
+
+
+class SegmentModel:
+    """Runs on a worker. It reads media and writes parts itself: frames never cross Ray's object store."""
+
+    def __init__(self) -> None:
+        self._analyzer = SegmentAnalyzer()
+        self._instance = os.environ.get("AIMA_INSTANCE", "")
+
+    async def analyze(self, task: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Analyse one segment (a `SegmentTask` as a dict).
+
+        Yields {"first_frame_at", "instance"} when the first frame is decoded, then {"report", "instance", "busy_s"}.
+        Raises pipelines.errors.MediaError for media that cannot be read.
+        """
+        loop, steps = asyncio.get_running_loop(), asyncio.Queue[float]()
+        started = time.monotonic()
+
+        def on_first_frame() -> None:
+            loop.call_soon_threadsafe(steps.put_nowait, time.time())
+
+        work = asyncio.create_task(
+            asyncio.to_thread(self._analyzer.run, SegmentTask.from_dict(dict(task)), on_first_frame)
+        )
+        first = asyncio.create_task(steps.get())
+        await asyncio.wait({work, first}, return_when=asyncio.FIRST_COMPLETED)
+        if first.done():
+            yield {"first_frame_at": first.result(), "instance": self._instance}
+        else:
+            first.cancel()
+        report = await work
+        busy_s = time.monotonic() - started
+        yield {"report": report.to_dict(), "instance": self._instance, "busy_s": busy_s}

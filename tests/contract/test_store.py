@@ -1,0 +1,357 @@
+"""One contract over SQLite and PostgreSQL: nothing is lost, nothing runs twice at once, nothing counts twice."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+
+from pipelines.sampling import plan_segments
+from serve_apps.analyses import AnalysisState, SegmentState
+from serve_apps.events import EventKind
+from serve_apps.queue import ClaimedSegment, DatabaseQueue, SegmentKey
+from serve_apps.store import Analysis, IdempotencyConflict, Store
+
+POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
+SCHEMA = f"aima_contract_{os.getpid()}"
+REPORT = {"frames": 20, "parts": {"labels": "/storage/part"}}
+
+
+class FakeClock:
+    """A clock that only tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    made = _sqlite(tmp_path) if request.param == "sqlite" else _postgresql()
+    yield made
+    if request.param == "postgresql":
+        with made.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+    made.dispose()
+
+
+def _sqlite(folder: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{folder / 'test.db'}")
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _postgresql() -> Engine:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    options = {"connect_timeout": 2, "options": f"-csearch_path={SCHEMA}"}
+    engine = create_engine(POSTGRES, connect_args=options, pool_size=10)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
+            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
+    except OperationalError:
+        if os.environ.get("REQUIRE_SERVICES"):
+            raise
+        pytest.skip(f"no PostgreSQL answers at {POSTGRES}")
+    return engine
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def store(engine: Engine, clock: FakeClock) -> Store:
+    made = Store(engine, clock)
+    made.create_tables()
+    return made
+
+
+@pytest.fixture
+def queue(engine: Engine, clock: FakeClock, store: Store) -> DatabaseQueue:
+    return DatabaseQueue(engine, clock, max_attempts=3)
+
+
+def asked(store: Store, *media: str) -> Analysis:
+    return store.create(media or ("/m/a.mp4",), ["labels"], None, "0" * 64)[0]
+
+
+def planned(store: Store, queue: DatabaseQueue, segments: int = 3, media: int = 1) -> Analysis:
+    analysis = asked(store, *(f"/m/{i}.mp4" for i in range(media)))
+    plan = plan_segments(60.0 * segments, 60.0)
+    assert queue.plan(analysis.id, [{"uri": uri} for uri in analysis.media], [plan] * media)
+    return analysis
+
+
+def claim_one(queue: DatabaseQueue, owner: str = "me", lease_s: float = 10.0) -> ClaimedSegment:
+    return queue.claim_segments(owner, 1, lease_s)[0]
+
+
+def state_of(store: Store, analysis: Analysis) -> AnalysisState:
+    found = store.get(analysis.id)
+    assert found is not None
+    return found.state
+
+
+def kinds(store: Store, analysis: Analysis) -> list[EventKind]:
+    return [e.kind for e in store.events_after(analysis.id, 0)]
+
+
+def frames(store: Store, analysis: Analysis) -> int:
+    return sum(g.frames for g in store.segment_groups([analysis.id])[analysis.id])
+
+
+def test_what_is_created_is_found_by_another_process(engine: Engine, store: Store, clock: FakeClock) -> None:
+    made, created = store.create(("/m/ä.mp4", "https://x.org/b"), ["labels", "scenes"], "key", "1" * 64)
+    assert created
+    assert len(made.id) == 19
+    assert Store(engine, clock).get(made.id) == made
+    assert Store(engine, clock).get("an_0000000000000000") is None
+    assert kinds(store, made) == [EventKind.QUEUED]
+
+
+def test_a_key_makes_one_analysis(store: Store) -> None:
+    first, _ = store.create(("/m/a",), ["labels"], "key", "1" * 64)
+    again, created = store.create(("/m/a",), ["labels"], "key", "1" * 64)
+    assert (again, created) == (first, False)
+    with pytest.raises(IdempotencyConflict, match=first.id):
+        store.create(("/m/b",), ["labels"], "key", "2" * 64)
+    assert len(store.recent(10)) == 1
+
+
+def test_a_key_makes_one_analysis_at_the_same_moment(store: Store) -> None:
+    barrier = threading.Barrier(8)
+
+    def create(_n: int) -> tuple[Analysis, bool]:
+        barrier.wait()
+        return store.create(("/m/a",), ["labels"], "key", "1" * 64)
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(create, range(8)))
+    assert len({analysis.id for analysis, _ in answers}) == 1
+    assert sum(created for _, created in answers) == 1
+
+
+def test_recent_is_newest_first(store: Store, clock: FakeClock) -> None:
+    ids = []
+    for _ in range(3):
+        clock.now += 1
+        ids.append(asked(store).id)
+    assert [a.id for a in store.recent(2)] == ids[:0:-1]
+
+
+def test_planning_is_leased_and_done_once(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    analysis = asked(store)
+    assert [a.id for a in queue.claim_unplanned("one", 10)] == [analysis.id]
+    assert queue.claim_unplanned("two", 10) == []
+    clock.now += 10
+    assert [a.id for a in queue.claim_unplanned("two", 10)] == [analysis.id]
+    plan = [plan_segments(120.0, 60.0)]
+    assert queue.plan(analysis.id, [{}], plan)
+    assert not queue.plan(analysis.id, [{}], plan)
+    assert state_of(store, analysis) is AnalysisState.RUNNING
+    assert queue.claim_unplanned("three", 10) == []
+    assert queue.pending_counts() == {SegmentState.PENDING: 2, SegmentState.LEASED: 0}
+    assert queue.pending_media_s() == 120.0
+
+
+def test_an_analysis_that_cannot_be_read_fails_once(store: Store, queue: DatabaseQueue) -> None:
+    analysis = asked(store)
+    assert queue.fail_analysis(analysis.id, "a.mp4: is empty", "/m/a.mp4")
+    assert not queue.fail_analysis(analysis.id, "again")
+    assert not queue.plan(analysis.id, [{}], [plan_segments(60.0)])
+    found = store.get(analysis.id)
+    assert found is not None
+    assert found.error == {"message": "a.mp4: is empty", "media": "/m/a.mp4"}
+    assert kinds(store, analysis) == [EventKind.QUEUED, EventKind.FAILED]
+
+
+def test_failing_a_planned_analysis_leaves_nothing_to_claim(store: Store, queue: DatabaseQueue) -> None:
+    analysis = planned(store, queue)
+    claimed = claim_one(queue)
+    assert queue.fail_analysis(analysis.id, "enough")
+    assert queue.claim_segments("me", 9, 10) == []
+    assert not queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
+    assert kinds(store, analysis)[-1] is EventKind.FAILED
+
+
+def test_the_oldest_analysis_is_served_first(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    first = planned(store, queue, 2, media=2)
+    clock.now += 1
+    second = planned(store, queue, 1)
+    claimed = queue.claim_segments("me", 4, 10) + queue.claim_segments("me", 9, 10)
+    assert [c.key for c in claimed] == [
+        *(SegmentKey(first.id, m, s) for m in range(2) for s in range(2)),
+        SegmentKey(second.id, 0, 0),
+    ]
+    assert (claimed[3].media_uri, claimed[3].info, claimed[3].last) == ("/m/1.mp4", {"uri": "/m/1.mp4"}, True)
+    assert (claimed[3].start_s, claimed[3].end_s, claimed[3].analyzers) == (60.0, 120.0, ("labels",))
+    assert queue.claim_segments("me", 9, 10) == []
+
+
+def test_many_claimers_never_share_a_segment(store: Store, queue: DatabaseQueue) -> None:
+    analysis = planned(store, queue, 40)
+    barrier = threading.Barrier(6)
+
+    def work(owner: str) -> list[SegmentKey]:
+        barrier.wait()
+        mine = []
+        while claimed := queue.claim_segments(owner, 2, 60):
+            for segment in claimed:
+                assert queue.complete_segment(segment.key, owner, REPORT, "i-1", 1.0)
+                mine.append(segment.key)
+        return mine
+
+    with ThreadPoolExecutor(6) as pool:
+        taken = [key for keys in pool.map(work, [f"owner-{i}" for i in range(6)]) for key in keys]
+    assert len(taken) == len(set(taken)) == 40
+    # The last ones ended beside each other, and exactly one of them ended the analysis.
+    assert state_of(store, analysis) is AnalysisState.SUCCEEDED
+    assert kinds(store, analysis).count(EventKind.SUCCEEDED) == 1
+    assert kinds(store, analysis)[-1] is EventKind.SUCCEEDED
+    assert frames(store, analysis) == 40 * 20
+
+
+def test_a_crashed_dispatcher_loses_its_lease_not_the_work(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis = planned(store, queue, 1)
+    lost = claim_one(queue, "crashed", lease_s=10)
+    assert queue.first_frame(lost.key, "crashed", clock.now, "i-1")
+    clock.now += 9.9
+    assert queue.claim_segments("next", 9, 10) == []
+    clock.now += 0.1
+    found = claim_one(queue, "next")
+    assert (found.key, found.attempts) == (lost.key, 0)
+    assert queue.renew("crashed", [lost.key], 10) == 0
+    assert not queue.first_frame(lost.key, "crashed", clock.now, "i-1")
+    assert queue.fail_segment(lost.key, "crashed", "too late", retryable=False) is None
+    # It was only slow after all: its part is written, so its work counts, and the second time does not.
+    assert queue.complete_segment(lost.key, "crashed", REPORT, "i-1", 3.0)
+    assert not queue.complete_segment(found.key, "next", REPORT, "i-2", 3.0)
+    assert frames(store, analysis) == 20
+    assert state_of(store, analysis) is AnalysisState.SUCCEEDED
+    assert kinds(store, analysis).count(EventKind.SEGMENT_DONE) == 1
+
+
+def test_renewed_leases_last(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    planned(store, queue, 2)
+    keys = [c.key for c in queue.claim_segments("me", 2, 10)]
+    clock.now += 9
+    assert queue.renew("me", keys, 10) == 2
+    clock.now += 9
+    assert queue.claim_segments("you", 9, 10) == []
+    assert queue.renew("me", [], 10) == 0
+
+
+def test_completing_twice_counts_once(store: Store, queue: DatabaseQueue) -> None:
+    analysis = planned(store, queue, 2)
+    segment = claim_one(queue)
+    assert queue.complete_segment(segment.key, "me", REPORT, "i-1", 2.0)
+    assert not queue.complete_segment(segment.key, "me", REPORT, "i-1", 2.0)
+    assert frames(store, analysis) == 20
+    assert [(b.instance, b.busy_s) for b in store.busy([analysis.id])] == [("i-1", 2.0)]
+    assert [p.uri for p in store.parts(analysis.id)] == ["/storage/part"]
+    assert store.observed_speed() == 30.0
+    assert queue.settle(analysis.id) is AnalysisState.RUNNING
+    assert queue.settle("an_unknown") is None
+
+
+def test_failures_back_off_then_fail_the_analysis_and_keep_what_is_done(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis = planned(store, queue, 2)
+    bad, good = queue.claim_segments("me", 2, 10)
+    assert queue.complete_segment(good.key, "me", REPORT, "i-1", 1.0)
+    waits = []
+    for attempt in range(1, 4):
+        state = queue.fail_segment(bad.key, "me", f"lost the worker ({attempt})", retryable=True)
+        if state is SegmentState.FAILED:
+            break
+        assert state is SegmentState.PENDING
+        assert queue.claim_segments("me", 9, 10) == []
+        start = clock.now
+        while not (claimed := queue.claim_segments("me", 9, 10)):
+            clock.now += 0.25
+        waits.append(clock.now - start)
+        assert claimed[0].attempts == attempt
+    assert waits == [0.5, 1.0]
+    found = store.get(analysis.id)
+    assert found is not None
+    assert found.state is AnalysisState.FAILED
+    assert found.error == {"message": "lost the worker (3)", "media": "/m/0.mp4", "segments_failed": 1}
+    assert len(store.parts(analysis.id)) == 1
+    assert kinds(store, analysis)[-2:] == [EventKind.SEGMENT_FAILED, EventKind.FAILED]
+
+
+def test_a_hopeless_segment_does_not_stop_the_others(store: Store, queue: DatabaseQueue) -> None:
+    analysis = planned(store, queue, 2)
+    bad = claim_one(queue)
+    assert queue.fail_segment(bad.key, "me", "no frame", retryable=False) is SegmentState.FAILED
+    assert state_of(store, analysis) is AnalysisState.RUNNING
+    good = claim_one(queue)
+    assert queue.complete_segment(good.key, "me", REPORT, "i-1", 1.0)
+    assert state_of(store, analysis) is AnalysisState.FAILED
+
+
+def test_a_clean_stop_hands_everything_back(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    planned(store, queue, 2)
+    unplanned = asked(store)
+    queue.claim_unplanned("me", 60)
+    claimed = queue.claim_segments("me", 2, 60)
+    assert queue.release("me") == 3
+    assert [a.id for a in queue.claim_unplanned("you", 60)] == [unplanned.id]
+    assert [(c.key, c.attempts) for c in queue.claim_segments("you", 9, 60)] == [(c.key, 0) for c in claimed]
+
+
+def test_the_first_frame_is_noted_once_and_never_outside_of_the_analysis(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis = planned(store, queue, 2)
+    one, two = queue.claim_segments("me", 2, 60)
+    clock.now += 5
+    assert queue.first_frame(one.key, "me", clock.now + 3600, "i-1")  # a worker whose clock is ahead
+    clock.now += 5
+    assert queue.first_frame(two.key, "me", clock.now, "i-1")
+    found = store.get(analysis.id)
+    assert found is not None
+    assert found.first_frame_at == 1005.0
+    assert kinds(store, analysis).count(EventKind.FIRST_FRAME) == 1
+    begun = store.segment_groups([analysis.id])[analysis.id]
+    assert [(g.state, g.begun, g.count, g.first_begun_at) for g in begun] == [(SegmentState.LEASED, True, 2, 1005.0)]
+
+
+def test_events_are_read_from_where_one_was(store: Store, queue: DatabaseQueue) -> None:
+    analysis, other = planned(store, queue, 1), asked(store)
+    claimed = claim_one(queue)
+    queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
+    events = store.events_after(analysis.id, 0)
+    assert [e.kind.value for e in events] == ["queued", "planned", "segment_done", "succeeded"]
+    assert all(a.id < b.id for a, b in pairwise(events))
+    assert store.events_after(analysis.id, events[1].id) == events[2:]
+    assert store.is_finished(analysis.id)
+    assert not store.is_finished(other.id)
+
+
+def test_nothing_is_asked_of_an_empty_database(store: Store, queue: DatabaseQueue) -> None:
+    assert store.recent(5) == []
+    assert store.segment_groups([]) == {}
+    assert store.busy([]) == []
+    assert store.observed_speed() is None
+    assert queue.claim_unplanned("me", 10) == []
+    assert queue.pending_media_s() == 0.0
+    assert queue.release("me") == 0
