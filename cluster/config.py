@@ -1,0 +1,177 @@
+"""The only reader of aima.yaml and of AIMA_* environment variables; everything else is given frozen settings."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+_ENVIRONMENT_PREFIX = "AIMA_"
+# Named AIMA_* as well, but addressed to one process or one worker, not settings.
+_NOT_SETTINGS = {"AIMA_CONFIG", "AIMA_INSTANCE", "AIMA_CLUSTER", "AIMA_ORCHESTRATOR_URL", "AIMA_JOIN_TOKEN"}
+
+
+class ConfigError(ValueError):
+    """A setting is unknown or has a wrong value; the message says where and what is allowed."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeTypeSettings(_Frozen):
+    """A kind of worker: what Ray may place on it, and how many may be bought at most."""
+
+    cpus: Annotated[float, Field(gt=0)] = 4.0
+    gpus: Annotated[float, Field(ge=0)] = 1.0
+    max_count: Annotated[int, Field(ge=0, le=300)] = 2
+    clouds: tuple[Literal["local"], ...] = ("local",)
+
+
+class HttpSettings(_Frozen):
+    """Where the API listens. Port 0 takes one from the head's own port block."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+
+class ScalingSettings(_Frozen):
+    """When workers come and go."""
+
+    idle_limit_s: Annotated[float, Field(ge=1)] = 5.0
+    segment_s: Annotated[float, Field(ge=1, le=600)] = 60.0
+    media_s_per_worker: Annotated[float, Field(gt=0)] = 300.0
+    join_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    max_age_s: Annotated[float, Field(gt=0)] = 6 * 3600.0
+
+
+class MediaSettings(_Frozen):
+    """Which files of this machine, and which hosts, a request may name."""
+
+    roots: tuple[str, ...] = ("/",)
+    allow_private_hosts: bool = False
+
+
+class LocalCloudSettings(_Frozen):
+    """The `local` cloud: worker processes on this machine."""
+
+    price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Settings(_Frozen):
+    """Everything a cluster can be told. Unset paths follow `state_dir`."""
+
+    state_dir: Path = Path("~/.aima")
+    database_url: str = ""
+    storage_uri: str = ""
+    http: HttpSettings = HttpSettings()
+    scaling: ScalingSettings = ScalingSettings()
+    media: MediaSettings = MediaSettings()
+    local: LocalCloudSettings = LocalCloudSettings()
+    node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
+
+    def resolved(self) -> "Settings":
+        """The same settings with absolute paths and the embedded defaults filled in."""
+        state_dir = self.state_dir.expanduser().resolve()
+        return self.model_copy(
+            update={
+                "state_dir": state_dir,
+                "database_url": self.database_url or f"sqlite:///{state_dir / 'aima.db'}",
+                "storage_uri": self.storage_uri or str(state_dir / "storage"),
+            }
+        )
+
+
+def load_settings(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read `path` (or AIMA_CONFIG, or ./aima.yaml where it exists), then AIMA_SECTION__KEY overrides.
+
+    Raises ConfigError naming the file and line, or the variable, and the allowed values.
+    """
+    environment = os.environ if environment is None else environment
+    path = path or _default_path(environment)
+    text = _read(path) if path else ""
+    document = _parse(text, path)
+    sources = _overlay_environment(document, environment)
+    try:
+        return Settings.model_validate(document).resolved()
+    except ValidationError as error:
+        raise ConfigError(_explain(error, text, path, sources)) from None
+
+
+def _default_path(environment: Mapping[str, str]) -> Path | None:
+    if named := environment.get("AIMA_CONFIG"):
+        return Path(named)
+    here = Path("aima.yaml")
+    return here if here.exists() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _parse(text: str, path: Path | None) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: line 1: expected `key: value` lines, got {type(document).__name__}")
+    return document
+
+
+def _overlay_environment(document: dict[str, Any], environment: Mapping[str, str]) -> dict[tuple[str, ...], str]:
+    """Put AIMA_HTTP__PORT=9000 at http.port; returns which variable set which key."""
+    sources = {}
+    for variable, value in environment.items():
+        if not variable.startswith(_ENVIRONMENT_PREFIX) or variable in _NOT_SETTINGS:
+            continue
+        keys = tuple(variable.removeprefix(_ENVIRONMENT_PREFIX).lower().split("__"))
+        section = document
+        for key in keys[:-1]:
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{variable}: `{key}` is not a section")
+        section[keys[-1]] = yaml.safe_load(value)
+        sources[keys] = variable
+    return sources
+
+
+def _explain(error: ValidationError, text: str, path: Path | None, sources: Mapping[tuple[str, ...], str]) -> str:
+    lines = []
+    for problem in error.errors():
+        keys = tuple(str(key) for key in problem["loc"])
+        where = sources.get(keys) or f"{path}: line {_line_of(keys, text)}"
+        lines.append(f"{where}: {'.'.join(keys)} = {problem['input']!r}: {_way_out(keys, problem)}")
+    return "\n".join(lines)
+
+
+def _way_out(keys: tuple[str, ...], problem: Any) -> str:
+    if problem["type"] != "extra_forbidden":
+        return str(problem["msg"])
+    model: Any = Settings
+    for key in keys[:-1]:
+        annotation = model.model_fields[key].annotation if key in model.model_fields else NodeTypeSettings
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else NodeTypeSettings
+    return f"unknown key; allowed here: {', '.join(sorted(model.model_fields))}"
+
+
+def _line_of(keys: tuple[str, ...], text: str) -> int:
+    """The line of the deepest of `keys` that stands in the document (1 when none does)."""
+    node, line = yaml.compose(text) if text else None, 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(k, v) for k, v in node.value if k.value == key]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

@@ -1,0 +1,188 @@
+"""A whole cluster on this machine: two processes, the orchestrator and Ray's head, and whatever these start."""
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+
+from cluster.config import Settings
+from cluster.overlay.addresses import first_free
+from cluster.state import ClusterCard, StateDir
+
+MARKER = "AIMA_CLUSTER"
+_READY_TIMEOUT_S = 120.0
+_DRAIN_TIMEOUT_S = 75.0
+_STOP_GRACE_S = 3.0
+_STOP_ROUNDS = 4
+# Processes that outlive the call that started them, kept so that their exit codes can be taken.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+class ClusterError(RuntimeError):
+    """The cluster could not be started, reached or stopped; the message says what to do."""
+
+
+def up(settings: Settings, say: Callable[[str], None] = lambda _line: None) -> ClusterCard:
+    """Start a cluster that stays, or return the one that runs here already. Raises ClusterError."""
+    state = StateDir(settings.state_dir)
+    if (running := state.read_card()) is not None:
+        if is_ready(running):
+            return running
+        say(f"a cluster was left here and does not answer: removing what is left of {running.cluster_id}")
+        remove(state, running)
+    state.prepare()
+    card = _new_card(settings)
+    (state.path / "settings.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
+    state.write_card(card)
+    say(f"starting the orchestrator and Ray's head at {card.host}, ports {card.base_port}-{card.base_port + 63}")
+    children = [_spawn(state, card, module) for module in ("cluster.orchestrator", "cluster.head")]
+    try:
+        _wait_until_ready(state, card, children)
+    except BaseException:
+        remove(state, card)
+        raise
+    return card
+
+
+def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bool:
+    """End every instance, then the cluster itself; True when there was one. Raises ClusterError if a process stays."""
+    card = state.read_card()
+    if card is None:
+        return False
+    say("ending all instances")
+    _drain(state, card)
+    say("stopping the head and the orchestrator")
+    remove(state, card)
+    return True
+
+
+def remove(state: StateDir, card: ClusterCard) -> None:
+    """Stop every process of the cluster and forget its address. Raises ClusterError if one survives."""
+    for _round in range(_STOP_ROUNDS):  # what ends may just have started something
+        left = list(processes(card.cluster_id))
+        _started[:] = [child for child in _started if child.poll() is None]
+        if not left:
+            state.forget(card)
+            return
+        _stop(left)
+    raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left]}")
+
+
+def processes(cluster_id: str) -> Iterator[psutil.Process]:
+    """Every live process that carries the cluster's mark, and their descendants.
+
+    Children inherit the mark, but Ray's agents and dashboard modules write their titles over it.
+    """
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARKER) == cluster_id:
+                found |= {p.pid: p for p in (process, *process.children(recursive=True))}
+    for process in found.values():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+
+
+def is_ready(card: ClusterCard) -> bool:
+    """Whether the API answers."""
+    try:
+        return httpx.get(f"{card.api_url}/v1/health", timeout=2).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def _new_card(settings: Settings) -> ClusterCard:
+    address = first_free(0, lambda a: all(_can_bind("", a.base_port + i) for i in range(12)))
+    port = settings.http.port or address.http_port
+    if not _can_bind(settings.http.host, port):
+        raise ClusterError(
+            f"http.port = {port} is in use on {settings.http.host}:"
+            " set another in aima.yaml or AIMA_HTTP__PORT (0 picks one)"
+        )
+    return ClusterCard(
+        cluster_id=f"aima-{secrets.token_hex(4)}",
+        host=address.host,
+        base_port=address.base_port,
+        api_url=f"http://{settings.http.host}:{port}",
+        orchestrator_url=f"http://{address.host}:{address.orchestrator_port}",
+        started_at=time.time(),
+    )
+
+
+def _can_bind(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _spawn(state: StateDir, card: ClusterCard, module: str) -> subprocess.Popen[bytes]:
+    settings_path = state.path / "settings.yaml"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIMA_", "RAY_"))}
+    environment |= {"AIMA_CONFIG": str(settings_path), MARKER: card.cluster_id}
+    with _log_path(state, module).open("ab") as log:
+        child = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", module],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    _started.append(child)
+    return child
+
+
+def _log_path(state: StateDir, module: str) -> Path:
+    return state.logs / f"{module.rsplit('.', 1)[1]}.log"
+
+
+def _wait_until_ready(state: StateDir, card: ClusterCard, children: list[subprocess.Popen[bytes]]) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while not is_ready(card):
+        for child in children:
+            if child.poll() is not None:
+                raise ClusterError(_last_words(state, str(child.args[-1])))  # type: ignore[index]
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the API did not answer within {_READY_TIMEOUT_S:.0f} s; see {state.logs}")
+        time.sleep(0.1)
+
+
+def _last_words(state: StateDir, module: str) -> str:
+    path = _log_path(state, module)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+    return "\n".join([f"{module} ended while starting; the last lines of {path}:", *lines])
+
+
+def _drain(state: StateDir, card: ClusterCard) -> None:
+    headers = {"Authorization": f"Bearer {state.token('nodes')}"}
+    try:
+        httpx.post(f"{card.orchestrator_url}/v1/drain", headers=headers, timeout=_DRAIN_TIMEOUT_S).raise_for_status()
+    except httpx.ConnectError:
+        return  # the orchestrator is gone: its local workers end with every other process of the cluster
+    except httpx.HTTPError as error:
+        raise ClusterError(f"the orchestrator could not end all instances: {error}; see {state.logs}") from error
+
+
+def _stop(everything: list[psutil.Process]) -> None:
+    """SIGTERM to all, SIGKILL to whatever is left after the grace."""
+    for process in everything:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _gone, alive = psutil.wait_procs(everything, timeout=_STOP_GRACE_S)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=_STOP_GRACE_S)

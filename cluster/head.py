@@ -1,0 +1,151 @@
+"""Ray's head: configured for our node provider, started, and given the service to run. It runs no work itself."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cluster.config import Settings, load_settings
+from cluster.service_settings import ServiceSettings
+from cluster.state import ClusterCard, StateDir
+
+HEAD_NODE_TYPE = "head"
+_OBJECT_STORE_BYTES = 80 * 1024**2
+# Serve lets go after its own delay; Ray then only confirms that nothing else holds the node.
+_RAY_IDLE_S = 1.0
+
+
+def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard) -> dict[str, Any]:
+    """Ray's cluster YAML. The empty legacy keys are needed: without them Ray's monitor dies with a KeyError."""
+    workers = {
+        name: {
+            "resources": {"CPU": shape.cpus, "GPU": shape.gpus},
+            "min_workers": 0,
+            "max_workers": shape.max_count,
+            "node_config": {},
+        }
+        for name, shape in settings.node_types.items()
+    }
+    head = {"resources": {"CPU": 0}, "min_workers": 0, "max_workers": 0, "node_config": {}}
+    lists = ("setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    return {
+        "cluster_name": card.cluster_id,
+        "provider": {
+            "type": "external",
+            "module": "autoscaler.ray_node_provider.RayNodeProvider",
+            "disable_node_updaters": True,
+            "orchestrator_url": card.orchestrator_url,
+            "token_file": str(state.token_path("nodes")),
+            "head_instance_id": head_instance_id(card),
+            "head_node_type": HEAD_NODE_TYPE,
+        },
+        "max_workers": sum(shape.max_count for shape in settings.node_types.values()),
+        "idle_timeout_minutes": _RAY_IDLE_S / 60,
+        "upscaling_speed": 100,
+        "head_node_type": HEAD_NODE_TYPE,
+        "available_node_types": {HEAD_NODE_TYPE: head, **workers},
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        "cluster_synced_files": [],
+        "file_mounts_sync_continuously": False,
+        "rsync_exclude": [],
+        "rsync_filter": [],
+        "initialization_commands": [],
+        **{f"{name}_commands": [] for name in lists},
+    }
+
+
+def head_instance_id(card: ClusterCard) -> str:
+    """The head's own name among the instances that Ray sees."""
+    return f"{card.cluster_id}-head"
+
+
+def ray_environment(state: StateDir, card: ClusterCard) -> dict[str, str]:
+    """What Ray's head processes and drivers on this machine need to know."""
+    return {
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        # Ray starts its monitor as a script from a folder that holds an autoscaler.py; ours must be found instead.
+        "PYTHONSAFEPATH": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(state.token_path("ray")),
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": "900",
+        "RAY_CLOUD_INSTANCE_ID": head_instance_id(card),
+        "RAY_NODE_TYPE_NAME": HEAD_NODE_TYPE,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_enable_autoscaler_v2": "1",
+        # Serve's start-up arguments (~115 KiB) travel with the call: as objects, their copies stayed on a worker
+        # after another one had died, and kept it from ever being idle.
+        "RAY_max_direct_call_object_size": str(1024**2),
+        "RAY_ADDRESS": card.address.gcs_address,
+    }
+
+
+def ray_start_command(state: StateDir, card: ClusterCard, config_path: Path) -> list[str]:
+    """`ray start --head` with every port pinned and no room for work."""
+    address = card.address
+    return [
+        str(Path(sys.executable).with_name("ray")),
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--num-cpus=0",
+        "--num-gpus=0",
+        f"--port={address.gcs_port}",
+        f"--dashboard-host={address.host}",
+        f"--dashboard-port={address.dashboard_port}",
+        f"--ray-client-server-port={address.client_port}",
+        f"--object-store-memory={_OBJECT_STORE_BYTES}",
+        f"--temp-dir={state.ray_dir(card.cluster_id)}",
+        f"--autoscaling-config={config_path}",
+        *address.ray_start_flags(),
+    ]
+
+
+def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> ServiceSettings:
+    """What the service is told: its own database and tokens, nothing of the orchestrator's."""
+    return ServiceSettings(
+        database_url=settings.database_url,
+        storage_uri=settings.storage_uri,
+        orchestrator_url=card.orchestrator_url,
+        fleet_token_file=str(state.token_path("fleet")),
+        api_token_file=str(state.token_path("api")),
+        http_host=settings.http.host,
+        http_port=int(card.api_url.rsplit(":", 1)[1]),
+        media_roots=settings.media.roots,
+        allow_private_hosts=settings.media.allow_private_hosts,
+        max_workers=sum(shape.max_count for shape in settings.node_types.values() if shape.gpus),
+        idle_limit_s=settings.scaling.idle_limit_s,
+        segment_s=settings.scaling.segment_s,
+        media_s_per_worker=settings.scaling.media_s_per_worker,
+    )
+
+
+def main() -> int:
+    """Start the head, deploy the service, stay until Ray ends."""
+    settings = load_settings()
+    state = StateDir(settings.state_dir)
+    card = state.read_card()
+    if card is None:
+        sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
+    config_path = state.path / "ray-autoscaling.yaml"
+    config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card)), encoding="utf-8")
+    environment = os.environ | ray_environment(state, card)
+    os.chdir("/")
+    ray = subprocess.Popen(ray_start_command(state, card, config_path), env=environment)  # noqa: S603
+    signal.signal(signal.SIGTERM, lambda *_: ray.terminate())
+    deploy = [sys.executable, "-m", "cluster.service"]
+    service = service_settings(settings, state, card).to_json()
+    deployed = subprocess.run(deploy, input=service.encode(), env=environment, check=False)  # noqa: S603
+    if deployed.returncode:
+        ray.terminate()
+    return ray.wait() or deployed.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

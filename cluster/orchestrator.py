@@ -1,0 +1,241 @@
+"""The process that may spend money: the reconciler and its small API, beside Ray and out of its reach.
+
+It keeps working while Ray is down. Ray's autoscaler reaches it with the `nodes` token, the service reads the fleet
+with the `fleet` token, a worker joins with its one-time token. It listens on loopback only.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import BaseModel
+
+from autoscaler.decide import Policy
+from autoscaler.ledger import Ledger
+from autoscaler.providers import load_provider
+from autoscaler.reconciler import Reconciler
+from autoscaler.types import LaunchRequest, NodeType
+from cluster.config import Settings, load_settings
+from cluster.database import open_engine
+from cluster.joins import Joins, Refused
+from cluster.overlay.addresses import NodeAddress, first_free
+from cluster.state import ClusterCard, StateDir
+
+_OBJECT_STORE_BYTES = 512 * 1024**2
+_DRAIN_TIMEOUT_S = 60.0
+
+
+class LaunchBody(BaseModel):
+    """What Ray's autoscaler asks for; the tags come back unchanged with each node."""
+
+    node_type: str
+    count: int
+    tags: dict[str, str]
+
+
+class NamesBody(BaseModel):
+    names: list[str]
+
+
+class JoinBody(BaseModel):
+    name: str
+    token: str
+
+
+class NameBody(BaseModel):
+    name: str
+
+
+class Orchestrator:
+    """Composes ledger, clouds and reconciler from settings; what the API below does, it does."""
+
+    def __init__(self, settings: Settings, state: StateDir, card: ClusterCard) -> None:
+        self.state, self.card, self.settings = state, card, settings
+        self.joins = Joins(time.time)
+        self._next_block = int((card.base_port - 10_000) / 64) + 1
+        ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), time.time)
+        ledger.create_tables()
+        self.reconciler = Reconciler(
+            cluster_id=card.cluster_id,
+            node_types=node_types(settings),
+            providers={"local": self._local_cloud()},
+            ledger=ledger,
+            clock=time.time,
+            environment_for=self._environment_for,
+            policy=Policy(
+                join_timeout_s=settings.scaling.join_timeout_s, max_age_s=settings.scaling.max_age_s, list_lag_s=3.0
+            ),
+        )
+
+    def _local_cloud(self) -> Any:
+        return load_provider(
+            "local",
+            cluster_id=self.card.cluster_id,
+            command=_local_worker_command,
+            log_dir=self.state.logs,
+            price_usd_per_hour=self.settings.local.price_usd_per_hour,
+        )
+
+    def _environment_for(self, name: str, node_type: NodeType) -> Mapping[str, str]:
+        return {
+            "AIMA_ORCHESTRATOR_URL": self.card.orchestrator_url,
+            "AIMA_JOIN_TOKEN": self.joins.issue(name),
+        }
+
+    def admit(self, name: str, token: str) -> dict[str, Any]:
+        """Everything a worker needs to become a Ray node. Raises Refused."""
+        report_token = self.joins.redeem(name, token)
+        node_type = next((n.node_type for n in self.reconciler.nodes() if n.name == name), None)
+        if node_type is None:
+            raise Refused(f"{name} is not wanted any more")
+        address = first_free(self._next_block, _is_free)
+        self._next_block = int((address.base_port - 10_000) / 64) + 1
+        shape = self.settings.node_types[node_type]
+        return {
+            "report_token": report_token,
+            "ray_token": self.state.token("ray"),
+            "node_type": node_type,
+            "host": address.host,
+            "node_manager_port": address.node_manager_port,
+            "max_age_s": self.settings.scaling.max_age_s,
+            "ray_start_flags": [
+                f"--address={self.card.address.gcs_address}",
+                f"--num-cpus={shape.cpus:g}",
+                f"--num-gpus={shape.gpus:g}",
+                f"--object-store-memory={_OBJECT_STORE_BYTES}",
+                *address.ray_start_flags(),
+            ],
+        }
+
+
+def node_types(settings: Settings) -> list[NodeType]:
+    """The settings' node types as the autoscaler knows them."""
+    return [
+        NodeType(
+            name=name,
+            resources={"CPU": shape.cpus, "GPU": shape.gpus},
+            max_count=shape.max_count,
+            clouds=tuple(shape.clouds),
+        )
+        for name, shape in settings.node_types.items()
+    ]
+
+
+def _local_worker_command(_request: LaunchRequest) -> list[str]:
+    return [sys.executable, "-m", "cluster.worker"]
+
+
+def _is_free(address: NodeAddress) -> bool:
+    """Whether the ports that Ray will bind first can be bound, on every address (Ray binds the wildcard)."""
+    for port in (address.base_port, *range(address.base_port + 3, address.base_port + 9)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True
+
+
+def create_app(orchestrator: Orchestrator) -> FastAPI:
+    """The orchestrator's HTTP API."""
+    reconciler = orchestrator.reconciler
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        loop = asyncio.create_task(reconciler.run(stop))
+        yield
+        stop.set()
+        await loop
+
+    app = FastAPI(title="AIMA orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    nodes_only, readers = _requires(orchestrator, "nodes"), _requires(orchestrator, "nodes", "fleet")
+
+    @app.get("/v1/nodes", dependencies=[nodes_only])
+    async def list_nodes() -> dict[str, Any]:
+        return {"nodes": [_as_node(intent) for intent in reconciler.nodes()]}
+
+    @app.post("/v1/nodes", status_code=201, dependencies=[nodes_only])
+    async def launch(body: LaunchBody) -> dict[str, Any]:
+        return {"names": reconciler.launch(body.node_type, body.count, body.tags)}
+
+    @app.post("/v1/nodes:terminate", status_code=202, dependencies=[nodes_only])
+    async def terminate(body: NamesBody) -> dict[str, Any]:
+        reconciler.terminate(body.names, "Ray's autoscaler has no more work for it")
+        return {"names": body.names}
+
+    @app.post("/v1/drain", dependencies=[nodes_only])
+    async def drain() -> dict[str, Any]:
+        await reconciler.drain(_DRAIN_TIMEOUT_S)
+        return reconciler.fleet()
+
+    @app.get("/v1/fleet", dependencies=[readers])
+    async def fleet() -> dict[str, Any]:
+        return reconciler.fleet()
+
+    _add_worker_routes(app, orchestrator)
+    return app
+
+
+def _add_worker_routes(app: FastAPI, orchestrator: Orchestrator) -> None:
+    """The two calls a worker may make, each with a token of its own."""
+
+    @app.post("/v1/join")
+    async def join(body: JoinBody) -> dict[str, Any]:
+        try:
+            return orchestrator.admit(body.name, body.token)
+        except Refused as error:
+            raise HTTPException(403, str(error)) from None
+
+    @app.post("/v1/joined", status_code=204)
+    async def joined(body: NameBody, request: Request) -> None:
+        try:
+            orchestrator.joins.check_report(body.name, _bearer(request))
+        except Refused as error:
+            raise HTTPException(403, str(error)) from None
+        orchestrator.reconciler.mark_joined(body.name)
+
+
+def _as_node(intent: Any) -> dict[str, Any]:
+    return {"name": intent.name, "tags": dict(intent.tags), "running": intent.joined_at is not None}
+
+
+def _requires(orchestrator: Orchestrator, *names: str) -> Any:
+    """A dependency that lets only the holders of the named tokens in."""
+    tokens = [orchestrator.state.token(name) for name in names]
+
+    def check(request: Request) -> None:
+        given = _bearer(request)
+        if not any(secrets.compare_digest(given.encode(), token.encode()) for token in tokens):
+            raise HTTPException(401, "a bearer token with the right scope is needed")
+
+    return Depends(check)
+
+
+def _bearer(request: Request) -> str:
+    return request.headers.get("authorization", "").removeprefix("Bearer ")
+
+
+def main() -> None:
+    """Serve until SIGTERM. Settings come from AIMA_CONFIG, the address from the cluster's card."""
+    settings = load_settings()
+    state = StateDir(settings.state_dir)
+    card = state.read_card()
+    if card is None:
+        sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
+    app = create_app(Orchestrator(settings, state, card))
+    os.chdir("/")
+    uvicorn.run(app, host=card.host, port=card.address.orchestrator_port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

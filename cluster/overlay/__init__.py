@@ -1,0 +1,1 @@
+"""Addresses and, for rented machines, the tunnel that makes them reachable."""

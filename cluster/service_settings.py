@@ -1,0 +1,31 @@
+"""What the service is told, as text that its own process reads. It imports nothing: the head has no use for Ray's."""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class ServiceSettings:
+    """Everything the service is told. Tokens are named by file and read where they are used."""
+
+    database_url: str
+    storage_uri: str
+    orchestrator_url: str
+    fleet_token_file: str
+    api_token_file: str
+    http_host: str
+    http_port: int
+    media_roots: tuple[str, ...]
+    allow_private_hosts: bool
+    max_workers: int
+    idle_limit_s: float
+    segment_s: float
+    media_s_per_worker: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ServiceSettings":
+        values = json.loads(text)
+        return cls(**values | {"media_roots": tuple(values["media_roots"])})

@@ -1,0 +1,84 @@
+"""What a running cluster leaves on disk: its address card, its tokens, its logs."""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cluster.overlay.addresses import NodeAddress
+
+TOKENS = ("api", "ray", "nodes", "fleet")
+
+
+@dataclass(frozen=True)
+class ClusterCard:
+    """How to reach a cluster, written once it has an address; secrets are in files beside it, never in it."""
+
+    cluster_id: str
+    host: str
+    base_port: int
+    api_url: str
+    orchestrator_url: str
+    started_at: float
+
+    @property
+    def address(self) -> NodeAddress:
+        return NodeAddress(self.host, self.base_port)
+
+
+@dataclass(frozen=True)
+class StateDir:
+    """The directory of one cluster."""
+
+    path: Path
+
+    @property
+    def card_path(self) -> Path:
+        return self.path / "cluster.json"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    def token_path(self, name: str) -> Path:
+        return self.path / "tokens" / name
+
+    def token(self, name: str) -> str:
+        return self.token_path(name).read_text(encoding="utf-8")
+
+    def ray_dir(self, cluster_id: str) -> Path:
+        """Ray's session directory: short, because Unix socket paths end at 107 bytes."""
+        return Path(tempfile.gettempdir()) / cluster_id
+
+    def prepare(self) -> None:
+        """Make the directory and its tokens, readable by this user only."""
+        for directory in (self.path, self.path / "tokens", self.logs):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name in TOKENS:
+            if not self.token_path(name).exists():
+                _write_private(self.token_path(name), secrets.token_hex(32))
+
+    def write_card(self, card: ClusterCard) -> None:
+        _write_private(self.card_path, json.dumps(asdict(card), indent=2))
+
+    def read_card(self) -> ClusterCard | None:
+        """The card of the cluster that runs here, or was left here; None when there is none."""
+        if not self.card_path.exists():
+            return None
+        return ClusterCard(**json.loads(self.card_path.read_text(encoding="utf-8")))
+
+    def forget(self, card: ClusterCard) -> None:
+        """Remove what only a running cluster needs; the database, the results and the logs stay."""
+        shutil.rmtree(self.ray_dir(card.cluster_id), ignore_errors=True)
+        self.card_path.unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,182 @@
+"""The three doors, each from zero and back, and what happens when somebody dies half-way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from cluster import embedded
+from cluster.client import ApiError
+from pipelines.sample import sample_video
+from tests.integration.conftest import Running
+from tests.waiting import wait_until
+
+
+def finish(cluster: Running, analysis_id: str) -> dict[str, Any]:
+    return list(cluster.client.follow(analysis_id))[-1]
+
+
+def frame_indices(cluster: Running, analysis_id: str) -> list[int]:
+    parts = [p for p in cluster.client.results(analysis_id)["parts"] if "/labels/" in p]
+    return [i for part in parts for i in pq.ParquetFile(part).read()["frame_index"].to_pylist()]
+
+
+def expected_indices(clip: Path) -> list[int]:
+    """Every frame whose interval contains a multiple of half a second, by decoding all of them."""
+    with av.open(str(clip)) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    ends = [*times[1:], times[-1] + 1 / 25]
+    grid = [k / 2 for k in range(200)]
+    return [
+        i
+        for i, (start, end) in enumerate(zip(times, ends, strict=True))
+        if any(start - 1e-6 <= t < end - 1e-6 for t in grid)
+    ]
+
+
+def running_pids(cluster: Running, words: str) -> list[int]:
+    found = []
+    for process in embedded.processes(cluster.card.cluster_id):
+        try:
+            if words in " ".join(process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_http_from_zero_to_zero_buys_one_worker(at_zero: Running) -> None:
+    before = len(at_zero.instances())
+    submitted = at_zero.client.submit([str(sample_video())], ["labels", "scenes"])
+    views = list(at_zero.client.follow(submitted["id"]))
+    assert views[-1]["state"] == "succeeded", views[-1]["error"]
+    reasons = [view["waiting"]["reason"] for view in views if view["waiting"]]
+    assert any("local" in reason for reason in reasons), "the wait was never explained"
+    assert views[-1]["progress"]["frames"] == 250
+    results = at_zero.client.results(submitted["id"])
+    found = results["media"][0]["analyzers"]
+    assert {"cab", "streetcar", "limousine", "racer"} & {r["labels"][0]["label"] for r in found["labels"]}
+    assert 3 <= len(found["scenes"]) <= 8
+    assert frame_indices(at_zero, submitted["id"]) == expected_indices(sample_video())
+    at_zero.wait_for_zero()
+    assert len(at_zero.instances()) - before == 1
+
+
+def test_a_second_request_uses_the_warm_worker(at_zero: Running) -> None:
+    before = len(at_zero.instances())
+    for _ in range(2):
+        submitted = at_zero.client.submit([str(sample_video())], ["labels"])
+        assert finish(at_zero, submitted["id"])["state"] == "succeeded"
+    assert len(at_zero.instances()) - before == 1
+
+
+@pytest.mark.parametrize(
+    "victim", ["ServeReplica:aima:Api", "cluster.worker", "raylet", "ServeReplica:aima:SegmentModel"]
+)
+def test_a_death_half_way_loses_and_doubles_nothing(at_zero: Running, long_clip: Path, victim: str) -> None:
+    submitted = at_zero.client.submit([str(long_clip)], ["labels", "scenes"])
+    wait_until(
+        "some segments are done, some are not",
+        lambda: 0 < at_zero.client.analysis(submitted["id"])["progress"]["segments_done"] < 6,
+        120,
+    )
+    worker_only = victim == "raylet"
+    pids = running_pids(at_zero, victim)
+    if worker_only:
+        pids = [pid for pid in pids if "AIMA_INSTANCE" in psutil.Process(pid).environ()]
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    view = finish(at_zero, submitted["id"])
+    assert view["state"] == "succeeded", view["error"]
+    assert frame_indices(at_zero, submitted["id"]) == expected_indices(long_clip)
+    assert view["progress"]["frames"] == 750
+
+
+def test_unreadable_media_fails_itself_and_buys_nothing(at_zero: Running, tmp_path: Path) -> None:
+    before = len(at_zero.instances())
+    empty = tmp_path / "empty.mp4"
+    empty.write_bytes(b"")
+    view = finish(at_zero, at_zero.client.submit([str(empty)], ["labels"])["id"])
+    assert view["state"] == "failed"
+    assert "empty.mp4" in view["error"]["message"]
+    assert len(at_zero.instances()) == before
+
+
+def test_bad_requests_are_refused_with_the_field(cluster: Running) -> None:
+    with pytest.raises(ApiError, match=r"nothing\.mp4") as missing:
+        cluster.client.submit(["/no/such/nothing.mp4"], ["labels"])
+    assert (missing.value.status, missing.value.problem["field"]) == (422, "media[0]")
+    with pytest.raises(ApiError, match="labels") as unknown:
+        cluster.client.submit([str(sample_video())], ["horoscope"])
+    assert (unknown.value.status, unknown.value.problem["field"]) == (422, "analyzers[0]")
+
+
+@pytest.mark.parametrize("flags", [["--entrypoint-num-cpus", "1"], []], ids=["driver-on-worker", "no-flags"])
+def test_a_job_buys_one_worker_and_its_data_driver_is_not_on_the_head(
+    at_zero: Running, tmp_path: Path, flags: list[str]
+) -> None:
+    before = len(at_zero.instances())
+    card = at_zero.card
+    environment = os.environ | {
+        "RAY_ADDRESS": f"http://{card.host}:{card.address.dashboard_port}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(at_zero.state.token_path("ray")),
+    }
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "job", "submit", *flags, "--", sys.executable, "-m", "pipelines.video"]
+    command += ["--input", str(sample_video()), "--output", str(tmp_path / "out"), "--analyzers", "labels"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pq.ParquetDataset(str(next((tmp_path / "out").rglob("labels")))).read()
+    assert table["frame_index"].to_pylist() == expected_indices(sample_video())
+    at_zero.wait_for_zero()
+    assert len(at_zero.instances()) - before == 1
+
+
+_CONNECT = """
+import sys, json, numpy as np
+from pathlib import Path
+from cluster.client import connect
+import av
+from pipelines.sample import sample_video
+with av.open(str(sample_video())) as container:
+    frame = next(f for i, f in enumerate(container.decode(video=0)) if i == 200).to_ndarray(format="rgb24")
+with connect(Path(sys.argv[1]), idle_s=2) as aima:
+    answers = aima.labels(np.stack([frame, frame]), top_k=3)
+    print(json.dumps(answers))
+    sys.stdout.flush()
+    sys.stdin.readline()
+    print(json.dumps(aima.labels(np.stack([frame]), top_k=3)))
+"""
+
+
+def test_python_calls_buy_one_worker_that_leaves_when_idle(at_zero: Running) -> None:
+    before = len(at_zero.instances())
+    command = [sys.executable, "-c", _CONNECT, str(at_zero.state.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as caller:
+        assert caller.stdout
+        assert caller.stdin
+        first = caller.stdout.readline()
+        assert len(json.loads(first)) == 2, first
+        at_zero.wait_for_zero()
+        assert len(at_zero.instances()) - before == 1
+        out, _ = caller.communicate("go on\n", timeout=120)
+        assert json.loads(out) == json.loads(first)[:1]
+    assert caller.returncode == 0
+
+
+def test_frames_of_another_shape_are_refused() -> None:
+    from cluster.client import Connection  # noqa: PLC0415
+
+    with pytest.raises(ValueError, match=r"uint8 \(N, H, W, 3\), got float32"):
+        Connection.labels(object.__new__(Connection), np.zeros((1, 2, 2, 3), np.float32))
