@@ -5,28 +5,37 @@ instance is gone when a good listing omits it. What an intent names is found aga
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, NodeType
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Bounds in seconds. `list_lag_s`: how long a cloud may take to list what it has sold."""
+    """Bounds in seconds.
+
+    `list_lag_s`: how long a cloud may take to list what it has sold. `unused_limit_s`: how long a node may stay that
+    Ray calls busy though none of its resources is in use (a forgotten object or helper process holds it).
+    """
 
     list_lag_s: float = 10.0
     join_timeout_s: float = 600.0
     max_age_s: float = 6 * 3600.0
+    unused_limit_s: float = 120.0
     cool_down_s: float = 60.0
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One look at everything. `listings`: cloud -> its instances, or None where the listing failed."""
+    """One look at everything. `listings`: cloud -> its instances, or None where the listing failed.
+
+    `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
+    """
 
     intents: Sequence[Intent]
     listings: Mapping[str, Sequence[Instance] | None]
     node_types: Mapping[str, NodeType]
+    unused: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,13 +56,17 @@ class Adopt:
 
 @dataclass(frozen=True)
 class Terminate:
-    """Ask the cloud for the end of an instance. Its launch ends with it, unless it is a double."""
+    """Ask the cloud for the end of an instance. Its launch ends with it, unless it is a `double`.
+
+    `broken`: the machine is to blame, so its offer had better rest.
+    """
 
     name: str
     cloud: str
     instance_id: str
     reason: str
     double: bool = False
+    broken: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ def _for_intent(observed: Observed, intent: Intent, now: float, policy: Policy) 
     for double in found:
         if double is not kept:
             yield _end(double, "a second machine for the same launch", double=True)
-    yield from _present(intent, kept, now, policy)
+    yield from _present(observed, intent, kept, now, policy)
 
 
 def _buy(observed: Observed, intent: Intent) -> Iterator[Command]:
@@ -114,7 +127,7 @@ def _buy(observed: Observed, intent: Intent) -> Iterator[Command]:
 
 def _absent(intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
     """A good listing omits it: gone, unless it was bought so lately that the listing may lag."""
-    since = intent.bought_at or intent.buying_at or intent.wanted_at
+    since = intent.answered_at or intent.buying_at or intent.wanted_at
     if now - since < policy.list_lag_s:
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
@@ -122,34 +135,42 @@ def _absent(intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
     yield Close(intent.name, intent.reason or lost, failed=never)
 
 
-def _present(intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
+def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
     if intent.state is IntentState.BUYING:
         yield Adopt(intent.name, instance)
-    if reason := _reason_to_end(intent, instance, now, policy):
+    if intent.state is IntentState.ENDING:
+        yield _end(instance, intent.reason or "it is not wanted any more")
+    elif reason := _fault(intent, instance, now, policy):
+        yield _end(instance, reason, broken=True)
+    elif reason := _surplus(observed, intent, instance, now, policy):
         yield _end(instance, reason)
 
 
-def _reason_to_end(intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
+def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if instance.status is InstanceStatus.FAILED:
-        return intent.reason or f"its machine has failed: {instance.detail}"
-    if intent.state is IntentState.ENDING:
-        return intent.reason or "it is not wanted any more"
-    age_s = now - instance.created_at
-    if age_s > policy.max_age_s:
-        return f"it reached its maximum age of {policy.max_age_s:.0f} s"
-    if intent.joined_at is None and age_s > policy.join_timeout_s:
+        return f"its machine has failed: {instance.detail}"
+    if intent.joined_at is None and now - instance.created_at > policy.join_timeout_s:
         return f"it did not join within {policy.join_timeout_s:.0f} s"
     return ""
 
 
+def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
+    if now - instance.created_at > policy.max_age_s:
+        return f"it reached its maximum age of {policy.max_age_s:.0f} s"
+    since, why = observed.unused.get(intent.name, (now, ""))
+    if now - since > policy.unused_limit_s:
+        return f"none of its resources was in use for {policy.unused_limit_s:.0f} s, though Ray calls it busy: {why}"
+    return ""
+
+
 def _sweep(observed: Observed) -> Iterator[Command]:
-    """End what is ours and what nobody claims."""
-    claimed = {intent.name for intent in observed.intents if intent.live}
+    """End what is ours and what nobody claims. A launch claims machines in one cloud: the one it buys from."""
+    claimed = {(intent.cloud, intent.name) for intent in observed.intents if intent.live}
     for listing in observed.listings.values():
         for instance in listing or ():
-            if instance.name not in claimed:
-                yield _end(instance, "no launch claims it")
+            if (instance.cloud, instance.name) not in claimed:
+                yield _end(instance, "no launch claims it", double=True)
 
 
-def _end(instance: Instance, reason: str, double: bool = False) -> Terminate:
-    return Terminate(instance.name, instance.cloud, instance.instance_id, reason, double)
+def _end(instance: Instance, reason: str, double: bool = False, broken: bool = False) -> Terminate:
+    return Terminate(instance.name, instance.cloud, instance.instance_id, reason, double, broken)

@@ -5,6 +5,7 @@ CloudError
 ├── OutcomeUnknown    the purchase may have happened: look for its name before buying again
 └── ListingFailed     nothing is known: no buying, no dropping, no sweeping
 
+Draining              the cluster is stopping and buys nothing (RuntimeError)
 UnknownCloud          no such provider (ValueError)
 UnknownNodeType       no such node type (ValueError)
 """
@@ -26,6 +27,10 @@ class OutcomeUnknown(CloudError):
 
 class ListingFailed(CloudError):
     """The listing is missing or cannot be trusted."""
+
+
+class Draining(RuntimeError):
+    """The cluster is stopping: nothing is bought any more."""
 
 
 class UnknownCloud(ValueError):

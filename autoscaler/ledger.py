@@ -27,6 +27,7 @@ intents = Table(
     Column("usual_boot_s", Float),
     Column("wanted_at", Float, nullable=False),
     Column("buying_at", Float),
+    Column("answered_at", Float),
     Column("bought_at", Float),
     Column("joined_at", Float),
     Column("ended_at", Float),

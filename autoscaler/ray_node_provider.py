@@ -1,9 +1,15 @@
 """Ray's autoscaler on our orchestrator: five methods, no decision, no cloud key.
 
+With each reading it also tells the orchestrator what Ray says of its nodes: used or not, and busy with what.
+
 Ray 2.60's autoscaler v2 calls only these. Tags given at creation come back unchanged; the head is listed too, since
 without it nothing is ever launched. A failing read raises, so that Ray skips the tick instead of believing a part.
 """
 
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +23,26 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
+from ray.autoscaler.v2.sdk import get_cluster_status
 
+_log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
+# Present on every node for bookkeeping, or held by forgotten objects: no sign of work.
+_NOT_WORK = ("memory", "object_store_memory")
 
 
 class RayNodeProvider(NodeProvider):  # type: ignore[misc]
     """A client of the orchestrator.
 
-    `provider_config` holds orchestrator_url, token_file, head_instance_id and head_node_type.
+    `provider_config` holds orchestrator_url, token_file, gcs_address, head_instance_id and head_node_type.
     """
 
     def __init__(
-        self, provider_config: dict[str, Any], cluster_name: str, transport: httpx.BaseTransport | None = None
+        self,
+        provider_config: dict[str, Any],
+        cluster_name: str,
+        transport: httpx.BaseTransport | None = None,
+        cluster_status: Callable[[str], Any] = get_cluster_status,
     ) -> None:
         super().__init__(provider_config, cluster_name)
         token = Path(provider_config["token_file"]).read_text(encoding="utf-8")
@@ -49,11 +63,14 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
             },
         }
         self._nodes: dict[str, dict[str, Any]] = {}
+        self._cluster_status: Callable[[], Any] = partial(cluster_status, provider_config["gcs_address"])
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """The names of all nodes whose tags match; reads them anew. Raises httpx.HTTPError."""
         nodes = [self._head, *self._call("GET", "/v1/nodes")["nodes"]]
         self._nodes = {node["name"]: node for node in nodes}
+        if len(nodes) > 1:
+            self._tell_activity()
         return [name for name, node in self._nodes.items() if tag_filters.items() <= node["tags"].items()]
 
     def node_tags(self, node_id: str) -> dict[str, str]:
@@ -78,7 +95,11 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
     ) -> None:
         """Ask for `count` machines. They are written down when this returns; buying follows. Raises httpx.HTTPError."""
         body = {"node_type": tags[TAG_RAY_USER_NODE_TYPE], "count": count, "tags": tags}
-        self._call("POST", "/v1/nodes", json=body)
+        body["call_id"] = secrets.token_hex(8)
+        try:
+            self._call("POST", "/v1/nodes", json=body)
+        except httpx.TransportError:  # whether it arrived or not: the same call id buys nothing twice
+            self._call("POST", "/v1/nodes", json=body)
 
     def terminate_nodes(self, node_ids: list[str]) -> None:
         """These are not wanted any more. Raises httpx.HTTPError."""
@@ -88,5 +109,20 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         """The same for one."""
         self.terminate_nodes([node_id])
 
+    def _tell_activity(self) -> None:
+        """Report what Ray says of each node. It only explains and backs up: a failure must not skip Ray's tick."""
+        try:
+            status = self._cluster_status()
+            nodes = [_activity(node) for node in (*status.active_nodes, *status.idle_nodes)]
+            self._call("POST", "/v1/nodes:observe", json={"nodes": [n for n in nodes if n["name"] in self._nodes]})
+        except Exception:
+            _log.warning("the nodes' activity could not be reported", exc_info=True)
+
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return dict(self._http.request(method, path, **options).raise_for_status().json())
+
+
+def _activity(node: Any) -> dict[str, Any]:
+    used = [name for name, amount in node.used_resources().items() if amount > 0]
+    in_use = any(name not in _NOT_WORK and not name.startswith("node:") for name in used)
+    return {"name": node.instance_id, "in_use": in_use, "reasons": list(node.node_activity or ())}

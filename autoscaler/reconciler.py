@@ -1,22 +1,26 @@
 """The only loop: observe the clouds, decide, act. Memory answers every read; the ledger survives."""
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, decide
-from autoscaler.errors import CloudError, NoCapacity, UnknownNodeType
+from autoscaler.errors import CloudError, Draining, NoCapacity, UnknownNodeType
 from autoscaler.ledger import Ledger
 from autoscaler.provider import CloudProvider
 from autoscaler.selection import rank
-from autoscaler.types import Instance, Intent, IntentState, LaunchRequest, NodeType, Offer
+from autoscaler.types import Activity, Instance, Intent, IntentState, LaunchRequest, NodeType, Offer
+from autoscaler.view import instance_view
 
 _log = logging.getLogger(__name__)
-_REQUEST_TAG = "ray-launch-request"
+# Ours, beside Ray's tags: one of Ray's launch requests covers several calls and node types.
+_CALL_TAG = "aima-launch-call"
 _CLOUD_TIMEOUT_S = 20.0
+# What Ray said of a node counts for this long: it reports every second, unless it is down.
+_ACTIVITY_FRESH_S = 15.0
 
 
 class Reconciler:
@@ -37,32 +41,30 @@ class Reconciler:
         self._environment_for = environment_for
         self._policy = policy or Policy()
         self._intents = {intent.name: intent for intent in ledger.live()}
-        self._cooling: dict[str, float] = {}
+        self._cooling: dict[tuple[str, str], float] = {}
         self._degraded: dict[str, str] = {}
+        self._activities: dict[str, tuple[float, Activity]] = {}
+        self._unused_since: dict[str, float] = {}
+        self._draining = False
         self._wake = asyncio.Event()
         self._ticking = asyncio.Lock()
 
-    def launch(self, node_type: str, count: int, tags: Mapping[str, str]) -> list[str]:
-        """Write down `count` new intents and buy soon. The same launch request of Ray gives the same names.
+    def launch(self, node_type: str, count: int, tags: Mapping[str, str], call_id: str) -> list[str]:
+        """Write down `count` new intents and buy soon. A call repeated with its `call_id` gives the same names.
 
-        Raises UnknownNodeType.
+        Raises UnknownNodeType, and Draining once the cluster is stopping.
         """
         if node_type not in self._node_types:
             raise UnknownNodeType(node_type, self._node_types)
-        names = self._requested(node_type, tags.get(_REQUEST_TAG, ""))
+        if self._draining:
+            raise Draining("the cluster is stopping: no machine is bought any more")
+        names = [i.name for i in self.nodes() if i.tags.get(_CALL_TAG) == call_id]
         new = [f"{self._cluster_id}-{node_type}-{secrets.token_hex(4)}" for _ in range(count - len(names))]
         for name in new:
-            self._intents[name] = self._ledger.want(name, node_type, tags, f"Ray asks for a worker of type {node_type}")
+            why = f"Ray asks for a worker of type {node_type}"
+            self._intents[name] = self._ledger.want(name, node_type, {**tags, _CALL_TAG: call_id}, why)
         self._wake.set()
         return names + new
-
-    def _requested(self, node_type: str, request: str) -> list[str]:
-        """What this request has already got and still wants. Ray repeats a request under its old id, and one id may
-
-        cover several node types.
-        """
-        known = [i for i in self.nodes() if i.node_type == node_type and i.state is not IntentState.ENDING]
-        return [i.name for i in known if request and i.tags.get(_REQUEST_TAG) == request]
 
     def terminate(self, names: Sequence[str], reason: str) -> None:
         """These are not wanted any more; unknown and ended names are ignored."""
@@ -87,6 +89,22 @@ class Reconciler:
             sentence = f"it joined {now - intent.wanted_at:.1f} s after it was wanted"
             self._change(intent, sentence, joined_at=now)
 
+    def observe(self, activities: Mapping[str, Activity]) -> None:
+        """What Ray says of its nodes now, by launch name."""
+        now = self._clock()
+        for name, activity in activities.items():
+            self._activities[name] = (now, activity)
+            if activity.in_use:
+                self._unused_since.pop(name, None)
+            else:
+                self._unused_since.setdefault(name, now)
+
+    def _unused(self) -> dict[str, tuple[float, str]]:
+        """Since when, by fresh reports, a node's resources are not in use, and why Ray calls it busy all the same."""
+        oldest = self._clock() - _ACTIVITY_FRESH_S
+        fresh = {name: activity for name, (at, activity) in self._activities.items() if at >= oldest}
+        return {n: (since, "; ".join(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
+
     async def run(self, stop: asyncio.Event, interval_s: float = 1.0, idle_interval_s: float = 30.0) -> None:
         """Tick every `interval_s` while anything lives, else every `idle_interval_s`, and at once when asked."""
         while not stop.is_set():
@@ -106,12 +124,14 @@ class Reconciler:
         async with self._ticking:
             names, now = list(self._providers), self._clock()  # a listing tells nothing of later than its request
             listings = await asyncio.gather(*(self._list(name) for name in names))
-            observed = Observed(self.nodes(), dict(zip(names, listings, strict=True)), self._node_types)
+            listed = dict(zip(names, listings, strict=True))
+            observed = Observed(self.nodes(), listed, self._node_types, self._unused())
             for command in decide(observed, now, self._policy):
                 await self._act(command)
 
     async def drain(self, timeout_s: float) -> None:
-        """End everything and return when good listings show nothing. Raises TimeoutError after `timeout_s`."""
+        """End everything, buy nothing more; returns when good listings show nothing. Raises TimeoutError."""
+        self._draining = True
         self.terminate([intent.name for intent in self.nodes()], "the cluster is stopping")
         async with asyncio.timeout(timeout_s):
             while self.nodes() or await self._anything_listed():
@@ -126,11 +146,17 @@ class Reconciler:
         try:
             async with asyncio.timeout(_CLOUD_TIMEOUT_S):
                 listing = await self._providers[cloud].list_instances()
-        except (CloudError, TimeoutError) as error:
-            self._degraded[cloud] = f"its list of instances cannot be had: {error or 'no answer in time'}"
+        except Exception as error:  # whatever ails one cloud must not keep the others from being watched
+            self._trouble(cloud, "its list of instances cannot be had", error)
             return None
         self._degraded.pop(cloud, None)
         return listing
+
+    def _trouble(self, cloud: str, what: str, error: Exception) -> None:
+        """Show it as degraded. An error that is no cloud's is a defect of ours: its traceback goes to the log."""
+        if not isinstance(error, CloudError | TimeoutError):
+            _log.error("%s: %s", cloud, what, exc_info=error)
+        self._degraded[cloud] = f"{what}: {error or 'no answer in time'}"
 
     async def _act(self, command: Command) -> None:
         if isinstance(command, Buy):
@@ -147,22 +173,23 @@ class Reconciler:
         offers = await self._offers(command.clouds, self._node_types[self._intents[command.name].node_type])
         for offer in rank(offers, self._cooling, self._clock()):
             intent = self._intents[command.name]
-            if intent.state is not IntentState.WANTED:
+            if intent.state is not IntentState.WANTED or self._draining:
                 return  # given up while an offer was tried
             self._write_ahead(intent, offer)
             try:
                 instance = await self._create(command.name, offer)
             except NoCapacity as error:
                 self._refused(command.name, offer, error)
-            except (CloudError, TimeoutError) as error:
-                self._say(command.name, f"{offer.cloud} gave no clear answer ({error}); its list will tell")
+            except Exception as error:  # an unknown failure is an unknown outcome: it may have been bought
+                self._trouble(offer.cloud, "a purchase got no clear answer", error)
+                self._unclear(command.name, offer, error)
                 return
             else:
                 self._bought(command.name, instance, f"bought from {offer.cloud}")
                 return
 
     def _write_ahead(self, intent: Intent, offer: Offer) -> None:
-        usual_s = self._usual_boot_s(offer)
+        usual_s = offer.usual_boot_s
         self._change(
             intent,
             f"buying one from {offer.cloud} for {offer.price_usd_per_hour:g} USD/h, usually {usual_s:.0f} s",
@@ -172,6 +199,7 @@ class Reconciler:
             price_usd_per_hour=offer.price_usd_per_hour,
             usual_boot_s=usual_s,
             buying_at=self._clock(),
+            answered_at=None,
         )
 
     async def _create(self, name: str, offer: Offer) -> Instance:
@@ -182,38 +210,59 @@ class Reconciler:
             return await self._providers[offer.cloud].create_instance(request)
 
     async def _offers(self, clouds: Sequence[str], node_type: NodeType) -> list[Offer]:
+        """All offers, with the boot time that this cluster has seen where it has seen one."""
         offers: list[Offer] = []
         for cloud in clouds:
-            with contextlib.suppress(CloudError, TimeoutError):
+            try:
                 async with asyncio.timeout(_CLOUD_TIMEOUT_S):
                     offers += await self._providers[cloud].list_offers(node_type)
-        return offers
+            except Exception as error:  # the other clouds may sell
+                self._trouble(cloud, "its offers cannot be had", error)
+        seen = {cloud: self._ledger.usual_boot_s(cloud) for cloud in clouds}
+        return [replace(offer, usual_boot_s=seen[offer.cloud] or offer.usual_boot_s) for offer in offers]
 
     def _refused(self, name: str, offer: Offer, error: NoCapacity) -> None:
-        self._cooling[offer.offer_id] = self._clock() + self._policy.cool_down_s
+        self._rest(offer.cloud, offer.offer_id)
         intent = self._intents[name]
         state = IntentState.WANTED if intent.state is IntentState.BUYING else intent.state
         sentence = f"{offer.cloud} has none: {error}; this offer rests for {self._policy.cool_down_s:.0f} s"
         self._change(intent, sentence, state=state, cloud=None, offer_id=None, buying_at=None, reason=sentence)
 
+    def _rest(self, cloud: str, offer_id: str) -> None:
+        """Leave an offer alone for a while."""
+        self._cooling[cloud, offer_id] = self._clock() + self._policy.cool_down_s
+
+    def _unclear(self, name: str, offer: Offer, error: Exception) -> None:
+        sentence = f"{offer.cloud} gave no clear answer ({error or 'none in time'}); its list will tell"
+        self._change(self._intents[name], sentence, answered_at=self._clock())
+
     def _bought(self, name: str, instance: Instance, sentence: str) -> None:
         intent = self._intents[name]
         # Whoever gave it up meanwhile is right: it stays ENDING and the next tick ends it.
         state = IntentState.BOUGHT if intent.state is IntentState.BUYING else intent.state
-        values = {"instance_id": instance.instance_id, "bought_at": instance.created_at}
-        self._change(intent, sentence, state=state, price_usd_per_hour=instance.price_usd_per_hour, **values)
+        self._change(
+            intent,
+            sentence,
+            state=state,
+            instance_id=instance.instance_id,
+            bought_at=instance.created_at,
+            answered_at=self._clock(),
+            price_usd_per_hour=instance.price_usd_per_hour,
+        )
 
     async def _terminate(self, command: Terminate) -> None:
         intent = self._intents.get(command.name)
         if intent is not None and not command.double and intent.state in (IntentState.BUYING, IntentState.BOUGHT):
             self._change(intent, f"it is to end: {command.reason}", state=IntentState.ENDING, reason=command.reason)
-        elif intent is None:
+            if command.broken and intent.offer_id is not None:
+                self._rest(command.cloud, intent.offer_id)
+        elif intent is None or command.double:
             _log.warning("ending %s at %s: %s", command.name, command.cloud, command.reason)
         try:
             async with asyncio.timeout(_CLOUD_TIMEOUT_S):
                 await self._providers[command.cloud].terminate_instance(command.instance_id)
-        except (CloudError, TimeoutError) as error:
-            self._degraded[command.cloud] = f"it does not end {command.name}: {error}; trying again"
+        except Exception as error:  # the next tick tries again, and other machines are to end meanwhile
+            self._trouble(command.cloud, f"it does not end {command.name}, which is tried again", error)
 
     def _close(self, command: Close) -> None:
         now = self._clock()
@@ -221,23 +270,20 @@ class Reconciler:
         state = IntentState.FAILED if command.failed else IntentState.ENDED
         sentence = f"gone: {command.reason}; it cost {intent.cost_usd(now):.6f} USD for {intent.billed_s(now):.1f} s"
         self._change(intent, sentence, state=state, ended_at=now, reason=command.reason)
-        del self._intents[command.name]
+        for known in (self._intents, self._activities, self._unused_since):
+            known.pop(command.name, None)
 
     def _change(self, intent: Intent, sentence: str, **values: Any) -> None:
         self._intents[intent.name] = self._ledger.change(intent, sentence, **values)
         _log.info("%s: %s", intent.name, sentence)
 
-    def _say(self, name: str, sentence: str) -> None:
-        self._change(self._intents[name], sentence)
-
-    def _usual_boot_s(self, offer: Offer) -> float:
-        return self._ledger.usual_boot_s(offer.cloud) or offer.usual_boot_s
-
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view of all launches, the ended ones too, of troubled clouds and of the latest events."""
         now = self._clock()
+        busy_with = {name: "; ".join(activity.reasons) for name, (_at, activity) in self._activities.items()}
+        intents = [self._intents.get(intent.name, intent) for intent in self._ledger.recent()]
         return {
-            "instances": [_view(self._intents.get(i.name, i), now) for i in self._ledger.recent()],
+            "instances": [instance_view(intent, now, busy_with.get(intent.name, "")) for intent in intents],
             "clouds": sorted({cloud for node_type in self._node_types.values() for cloud in node_type.clouds}),
             "usual_boot_s": next(
                 (usual for cloud in self._providers if (usual := self._ledger.usual_boot_s(cloud)) is not None), None
@@ -245,34 +291,3 @@ class Reconciler:
             "degraded": dict(self._degraded),
             "events": self._ledger.recent_events(),
         }
-
-
-def _view(intent: Intent, now: float) -> dict[str, Any]:
-    return {
-        "name": intent.name,
-        "node_type": intent.node_type,
-        "cloud": intent.cloud,
-        "state": intent.state.value,
-        "phase": _phase(intent),
-        "joined": intent.joined_at is not None,
-        "wanted_at": intent.wanted_at,
-        "ended_at": intent.ended_at,
-        "price_usd_per_hour": intent.price_usd_per_hour,
-        "usual_boot_s": intent.usual_boot_s,
-        "boot_s": None if intent.joined_at is None else round(intent.joined_at - intent.wanted_at, 3),
-        "billed_s": round(intent.billed_s(now), 3),
-        "cost_usd": round(intent.cost_usd(now), 6),
-        "reason": intent.reason,
-    }
-
-
-def _phase(intent: Intent) -> str:
-    if intent.state is IntentState.BOUGHT:
-        return "a Ray node" if intent.joined_at else "its machine boots and joins"
-    return {
-        IntentState.WANTED: intent.reason or "looking for an offer",
-        IntentState.BUYING: f"buying one from {intent.cloud}",
-        IntentState.ENDING: f"ending: {intent.reason}",
-        IntentState.ENDED: f"gone: {intent.reason}",
-        IntentState.FAILED: f"never came: {intent.reason}",
-    }[intent.state]

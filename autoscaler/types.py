@@ -61,6 +61,14 @@ class Instance:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Activity:
+    """What Ray says of a node: whether any CPU, GPU or custom resource is in use, and why it calls the node busy."""
+
+    in_use: bool
+    reasons: tuple[str, ...] = ()
+
+
 class IntentState(StrEnum):
     """The life of one launch, from the wish to the proof that nothing is billed."""
 
@@ -74,7 +82,10 @@ class IntentState(StrEnum):
 
 @dataclass(frozen=True)
 class Intent:
-    """One launch. Times are unix seconds; `tags` are Ray's and come back unchanged."""
+    """One launch. Times are unix seconds; `tags` are Ray's and come back unchanged.
+
+    `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
+    """
 
     name: str
     node_type: str
@@ -87,6 +98,7 @@ class Intent:
     price_usd_per_hour: float | None = None
     usual_boot_s: float | None = None
     buying_at: float | None = None
+    answered_at: float | None = None
     bought_at: float | None = None
     joined_at: float | None = None
     ended_at: float | None = None

@@ -45,6 +45,10 @@ class ScalingSettings(_Frozen):
     media_s_per_worker: Annotated[float, Field(gt=0)] = 300.0
     join_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     max_age_s: Annotated[float, Field(gt=0)] = 6 * 3600.0
+    # A worker none of whose resources is in use this long is ended, even if Ray calls it busy.
+    unused_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    # An offer that failed or was gone is not tried again for this long.
+    cool_down_s: Annotated[float, Field(ge=0)] = 30.0
 
 
 class MediaSettings(_Frozen):

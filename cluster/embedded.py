@@ -14,6 +14,7 @@ import httpx
 import psutil
 
 from cluster.config import Settings
+from cluster.environment import without_secrets
 from cluster.overlay.addresses import first_free
 from cluster.state import ClusterCard, StateDir
 
@@ -130,8 +131,8 @@ def _can_bind(host: str, port: int) -> bool:
 
 def _spawn(state: StateDir, card: ClusterCard, module: str) -> subprocess.Popen[bytes]:
     settings_path = state.path / "settings.yaml"
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("AIMA_", "RAY_"))}
-    environment |= {"AIMA_CONFIG": str(settings_path), MARKER: card.cluster_id}
+    own = {"AIMA_CONFIG": str(settings_path), MARKER: card.cluster_id}
+    environment = without_secrets(os.environ) | own
     with _log_path(state, module).open("ab") as log:
         child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", module],

@@ -12,6 +12,7 @@ import yaml
 from cluster.config import Settings, load_settings
 from cluster.service_settings import ServiceSettings
 from cluster.state import ClusterCard, StateDir
+from cluster.worker import INLINE_RESULTS
 
 HEAD_NODE_TYPE = "head"
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -40,6 +41,7 @@ def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard) -
             "disable_node_updaters": True,
             "orchestrator_url": card.orchestrator_url,
             "token_file": str(state.token_path("nodes")),
+            "gcs_address": card.address.gcs_address,
             "head_instance_id": head_instance_id(card),
             "head_node_type": HEAD_NODE_TYPE,
         },
@@ -78,9 +80,7 @@ def ray_environment(state: StateDir, card: ClusterCard) -> dict[str, str]:
         "RAY_NODE_TYPE_NAME": HEAD_NODE_TYPE,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_autoscaler_v2": "1",
-        # Serve's start-up arguments (~115 KiB) travel with the call: as objects, their copies stayed on a worker
-        # after another one had died, and kept it from ever being idle.
-        "RAY_max_direct_call_object_size": str(1024**2),
+        **INLINE_RESULTS,
         "RAY_ADDRESS": card.address.gcs_address,
     }
 

@@ -19,12 +19,14 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
 from autoscaler.decide import Policy
+from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.ledger import Ledger
 from autoscaler.providers import load_provider
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import LaunchRequest, NodeType
+from autoscaler.types import Activity, LaunchRequest, NodeType
 from cluster.config import Settings, load_settings
 from cluster.database import open_engine
+from cluster.environment import without_secrets
 from cluster.joins import Joins, Refused
 from cluster.overlay.addresses import NodeAddress, first_free
 from cluster.state import ClusterCard, StateDir
@@ -39,10 +41,21 @@ class LaunchBody(BaseModel):
     node_type: str
     count: int
     tags: dict[str, str]
+    call_id: str
 
 
 class NamesBody(BaseModel):
     names: list[str]
+
+
+class ActivityBody(BaseModel):
+    name: str
+    in_use: bool
+    reasons: tuple[str, ...]
+
+
+class ActivitiesBody(BaseModel):
+    nodes: list[ActivityBody]
 
 
 class JoinBody(BaseModel):
@@ -71,7 +84,11 @@ class Orchestrator:
             clock=time.time,
             environment_for=self._environment_for,
             policy=Policy(
-                join_timeout_s=settings.scaling.join_timeout_s, max_age_s=settings.scaling.max_age_s, list_lag_s=3.0
+                list_lag_s=3.0,
+                join_timeout_s=settings.scaling.join_timeout_s,
+                max_age_s=settings.scaling.max_age_s,
+                unused_limit_s=settings.scaling.unused_limit_s,
+                cool_down_s=settings.scaling.cool_down_s,
             ),
         )
 
@@ -81,6 +98,7 @@ class Orchestrator:
             cluster_id=self.card.cluster_id,
             command=_local_worker_command,
             log_dir=self.state.logs,
+            environment=without_secrets(os.environ),
             price_usd_per_hour=self.settings.local.price_usd_per_hour,
         )
 
@@ -166,7 +184,16 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
 
     @app.post("/v1/nodes", status_code=201, dependencies=[nodes_only])
     async def launch(body: LaunchBody) -> dict[str, Any]:
-        return {"names": reconciler.launch(body.node_type, body.count, body.tags)}
+        try:
+            return {"names": reconciler.launch(body.node_type, body.count, body.tags, body.call_id)}
+        except UnknownNodeType as error:
+            raise HTTPException(422, str(error)) from None
+        except Draining as error:
+            raise HTTPException(503, str(error)) from None
+
+    @app.post("/v1/nodes:observe", status_code=204, dependencies=[nodes_only])
+    async def observe(body: ActivitiesBody) -> None:
+        reconciler.observe({node.name: Activity(node.in_use, node.reasons) for node in body.nodes})
 
     @app.post("/v1/nodes:terminate", status_code=202, dependencies=[nodes_only])
     async def terminate(body: NamesBody) -> dict[str, Any]:

@@ -30,6 +30,10 @@ from serve_apps.store import Store
 APP_NAME = "aima"
 # Two at a replica: one decodes while the other's batch is on the GPU.
 SEGMENTS_PER_WORKER = 2
+# Serve counts a request twice, queued and running, until a replica has accepted it, and a young replica on a busy
+# machine takes seconds for that: without a delay, three in ten cold starts bought a second GPU. The first replica
+# is never delayed.
+_SECOND_REPLICA_DELAY_S = 5.0
 _FLEET_CACHE_S = 0.3
 
 
@@ -54,7 +58,7 @@ def application(settings: ServiceSettings) -> Any:
             min_replicas=0,
             max_replicas=max(1, settings.max_workers),
             target_ongoing_requests=SEGMENTS_PER_WORKER,
-            upscale_delay_s=0,
+            upscale_delay_s=_SECOND_REPLICA_DELAY_S,
             downscale_delay_s=settings.idle_limit_s,
             downscale_to_zero_delay_s=settings.idle_limit_s,
             metrics_interval_s=0.5,

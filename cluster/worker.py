@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+# A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
+# that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
+INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
 _POLL_S = 0.05
 _STOP_GRACE_S = 2.0
 
@@ -57,6 +60,7 @@ def _ray_environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
         "RAY_CLOUD_INSTANCE_ID": name,
         "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
         "RAY_enable_autoscaler_v2": "1",
+        **INLINE_RESULTS,
     }
 
 

@@ -1,32 +1,37 @@
 """The `local` cloud: worker processes on this machine. Its truth is the process table.
 
-An instance exists as long as any process carries its name, by inheritance of the environment or by descent (Ray's
-agents write their titles over their environment). It has failed when its first process is gone and others linger.
+An instance exists as long as any of its processes does: those of the session that its first process leads, those that
+inherited its mark in their environment, and their descendants. (Ray's agents write their titles over their
+environment, so the mark alone would miss them.) It has failed when its first process is gone and others linger.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
+from autoscaler.errors import NoCapacity
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
 
 _CLUSTER, _INSTANCE = "AIMA_CLUSTER", "AIMA_INSTANCE"
 # Between fork and exec a process still shows its parent's environment: look again while it is young.
 _YOUNG_S = 5.0
+# Holds the pid and start time of an instance's first process, for the next orchestrator.
+_FIRST_SUFFIX = ".first"
 _Key = tuple[int, float]
 # First processes outlive the provider that started them: kept so that their exit codes can be taken.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 class Provider:
-    """`command` gives the first process of a worker; its output goes to `log_dir`."""
+    """`command` gives the first process of a worker, `environment` what it inherits; its output goes to `log_dir`."""
 
     name = "local"
 
@@ -35,14 +40,17 @@ class Provider:
         cluster_id: str,
         command: Callable[[LaunchRequest], Sequence[str]],
         log_dir: Path,
+        environment: Mapping[str, str],
         price_usd_per_hour: float = 0.0,
         usual_boot_s: float = 6.0,
         stop_grace_s: float = 3.0,
     ) -> None:
-        self._cluster_id, self._command, self._log_dir = cluster_id, command, log_dir
+        self._cluster_id, self._command = cluster_id, command
+        self._log_dir, self._environment = log_dir, dict(environment)
         self._price, self._usual_boot_s, self._stop_grace_s = price_usd_per_hour, usual_boot_s, stop_grace_s
         self._marks: dict[_Key, str | None] = {}
         self._asked_at: dict[str, float] = {}
+        self._first = {path.stem: _read_key(path) for path in log_dir.glob(f"*{_FIRST_SUFFIX}")}
 
     async def list_offers(self, node_type: NodeType) -> list[Offer]:
         """This machine, always."""
@@ -52,28 +60,32 @@ class Provider:
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """Start the worker's first process in a session of its own."""
         marks = {_CLUSTER: self._cluster_id, _INSTANCE: request.name}
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("AIMA_", "RAY_"))}
-        with (self._log_dir / f"{request.name}.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603
-                list(self._command(request)),
-                env=inherited | dict(request.environment) | marks,
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        try:
+            with (self._log_dir / f"{request.name}.log").open("ab") as log:
+                process = subprocess.Popen(  # noqa: S603
+                    list(self._command(request)),
+                    env=self._environment | dict(request.environment) | marks,
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise NoCapacity(f"its first process cannot be started: {error}") from error
         _children.append(process)
         created_at = psutil.Process(process.pid).create_time()
-        self._pid_file(request.name).write_text(str(process.pid), encoding="utf-8")
+        self._first[request.name] = (process.pid, created_at)
+        self._first_path(request.name).write_text(json.dumps([process.pid, created_at]), encoding="utf-8")
         return Instance("local", request.name, request.name, InstanceStatus.RUNNING, created_at, self._price)
 
     async def list_instances(self) -> list[Instance]:
         """Every instance with a live process."""
         _reap()
+        known = {*self._first, *self._asked_at}
         found = await asyncio.to_thread(self._scan)
-        for name in set(self._asked_at) - set(found):
-            del self._asked_at[name]
+        for name in known - set(found):
+            self._forget(name)
         return [self._instance(name, processes) for name, processes in sorted(found.items())]
 
     async def terminate_instance(self, instance_id: str) -> None:
@@ -81,7 +93,7 @@ class Provider:
         processes = (await asyncio.to_thread(self._scan)).get(instance_id, [])
         if not processes:
             return
-        first = self._first(instance_id, processes)
+        first = self._first_process(instance_id, processes)
         asked_at = self._asked_at.setdefault(instance_id, time.monotonic())
         if first is not None and time.monotonic() - asked_at < self._stop_grace_s:
             _send(first, signal.SIGTERM)
@@ -89,45 +101,87 @@ class Provider:
         for process in processes:
             _send(process, signal.SIGKILL)
 
-    def _instance(self, name: str, processes: list[psutil.Process]) -> Instance:
+    def _instance(self, name: str, processes: Sequence[psutil.Process]) -> Instance:
         created_at = min(process.create_time() for process in processes)
         if name in self._asked_at:
             status, detail = InstanceStatus.TERMINATING, ""
-        elif self._first(name, processes) is None:
+        elif self._first_process(name, processes) is None:
             status, detail = InstanceStatus.FAILED, "its first process is gone"
         else:
             status, detail = InstanceStatus.RUNNING, ""
         return Instance("local", name, name, status, created_at, self._price, detail)
 
     def _scan(self) -> dict[str, list[psutil.Process]]:
-        """Live processes by instance name."""
-        found: dict[str, dict[_Key, psutil.Process]] = {}
+        """Live processes by instance name, in one pass over the process table."""
+        everything = {process.pid: process for process in psutil.process_iter()}
+        sessions = self._sessions(everything)
+        named: dict[int, str] = {}
         seen: dict[_Key, str | None] = {}
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                key = (process.pid, process.create_time())
+        for pid, process in everything.items():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                key = (pid, process.create_time())
                 seen[key] = self._marks[key] if key in self._marks else self._mark(process)
-                if (name := seen[key]) is None or process.status() == psutil.STATUS_ZOMBIE:
-                    continue
-                family = {(p.pid, p.create_time()): p for p in (process, *process.children(recursive=True))}
-                found.setdefault(name, {}).update(family)
+                if name := seen[key] or sessions.get(os.getsid(pid)):
+                    named[pid] = name
         now = time.time()  # noqa: TID251 - compared with the kernel's own times
         self._marks = {key: name for key, name in seen.items() if name is not None or now - key[1] > _YOUNG_S}
-        return {name: list(processes.values()) for name, processes in found.items()}
+        return _alive(everything, _with_descendants(everything, named)) if named else {}
+
+    def _sessions(self, everything: Mapping[int, psutil.Process]) -> dict[int, str]:
+        """Instance names by session id. A pid that has become somebody else's leads no session of ours."""
+        sessions = {}
+        for name, (pid, created_at) in self._first.items():
+            with contextlib.suppress(psutil.Error):
+                if pid not in everything or everything[pid].create_time() == created_at:
+                    sessions[pid] = name
+        return sessions
 
     def _mark(self, process: psutil.Process) -> str | None:
         environment = process.environ()
         return environment.get(_INSTANCE) if environment.get(_CLUSTER) == self._cluster_id else None
 
-    def _first(self, name: str, processes: Sequence[psutil.Process]) -> psutil.Process | None:
+    def _first_process(self, name: str, processes: Iterable[psutil.Process]) -> psutil.Process | None:
         """The process that was started for the instance, if it lives."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int(self._pid_file(name).read_text(encoding="utf-8"))
-            return next((process for process in processes if process.pid == pid), None)
-        return None
+        return next((p for p in processes if (p.pid, p.create_time()) == self._first.get(name)), None)
 
-    def _pid_file(self, name: str) -> Path:
-        return self._log_dir / f"{name}.pid"
+    def _forget(self, name: str) -> None:
+        """It is gone, and its first process's id is free for anybody."""
+        self._asked_at.pop(name, None)
+        self._first.pop(name, None)
+        self._first_path(name).unlink(missing_ok=True)
+
+    def _first_path(self, name: str) -> Path:
+        return self._log_dir / f"{name}{_FIRST_SUFFIX}"
+
+
+def _read_key(path: Path) -> _Key:
+    pid, created_at = json.loads(path.read_text(encoding="utf-8"))
+    return int(pid), float(created_at)
+
+
+def _with_descendants(everything: Mapping[int, psutil.Process], named: Mapping[int, str]) -> dict[int, str]:
+    """`named` and every descendant of it, by the same names."""
+    children: dict[int, list[int]] = {}
+    for pid, process in everything.items():
+        with contextlib.suppress(psutil.Error):
+            children.setdefault(process.ppid(), []).append(pid)
+    family, waiting = dict(named), list(named)
+    while waiting:
+        parent = waiting.pop()
+        for child in children.get(parent, ()):
+            if child not in family:
+                family[child] = family[parent]
+                waiting.append(child)
+    return family
+
+
+def _alive(everything: Mapping[int, psutil.Process], names: Mapping[int, str]) -> dict[str, list[psutil.Process]]:
+    found: dict[str, list[psutil.Process]] = {}
+    for pid, name in names.items():
+        with contextlib.suppress(psutil.Error):
+            if everything[pid].status() != psutil.STATUS_ZOMBIE:
+                found.setdefault(name, []).append(everything[pid])
+    return found
 
 
 def _reap() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autoscaler.errors import NoCapacity
 from autoscaler.provider import CloudProvider
 from autoscaler.providers import fake, local
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType
@@ -72,7 +73,11 @@ def local_cloud(tmp_path: Path) -> Iterator[Local]:
 
     def make(cluster_id: str) -> Cloud:
         provider = local.Provider(
-            unique(cluster_id), lambda _request: [sys.executable, "-c", WORKER], tmp_path, stop_grace_s=0.3
+            unique(cluster_id),
+            lambda request: [sys.executable if request.name != "no-such-program" else "/no/such", "-c", WORKER],
+            tmp_path,
+            environment={"PATH": os.environ["PATH"]},
+            stop_grace_s=0.3,
         )
         made.append(Cloud(provider))
         return made[-1]
@@ -160,6 +165,31 @@ def test_a_killed_first_process_with_a_surviving_child_is_a_failure(local_cloud:
     wait_until("listed as failed", failed)
     cloud.end(created)
     assert processes_of(created.name) == []
+
+
+def test_what_is_not_given_is_not_inherited(local_cloud: Local, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
+    created = local_cloud("own").create(unique("a"))
+    wait_until("the child runs", lambda: len(processes_of(created.name)) == 2)
+    for process in processes_of(created.name):
+        assert set(process.environ()) >= {"PATH", "GREETING", "AIMA_INSTANCE"}
+        assert "RUNPOD_API_KEY" not in process.environ()
+
+
+def test_a_command_that_cannot_be_started_is_no_capacity(local_cloud: Local) -> None:
+    with pytest.raises(NoCapacity, match="/no/such"):
+        local_cloud("own").create("no-such-program")
+
+
+def test_after_a_restart_an_orphan_that_hides_its_mark_is_found(local_cloud: Local) -> None:
+    """As Ray's agents do: the parent dies, the environment is overwritten, the provider starts anew."""
+    created = local_cloud("own").create(unique("a"))
+    wait_until("the child runs", lambda: len(processes_of(created.name)) == 2)
+    again = local_cloud("own")
+    again.provider._mark = lambda _process: None  # type: ignore[attr-defined]
+    listed = again.found(created.name)
+    assert listed.status is InstanceStatus.RUNNING
+    again.end(listed)
 
 
 def test_after_a_restart_the_instance_is_found_and_can_be_ended(local_cloud: Local) -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from autoscaler.decide import Policy
-from autoscaler.errors import UnknownNodeType
+from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.ledger import Ledger
 from autoscaler.providers.fake import Fault, Provider
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import Instance, Intent, IntentState, NodeType
+from autoscaler.types import Activity, Instance, Intent, IntentState, NodeType
 from cluster.database import open_engine
 
 TICK_S = 1.0
@@ -30,6 +30,7 @@ class World:
 
     def __init__(self, engine: Engine) -> None:
         self.now = 1_000_000.0
+        self.calls = 0
         self.cloud = Provider(clock=lambda: self.now)
         self.ledger = Ledger(engine, lambda: self.now)
         self.ledger.create_tables()
@@ -46,8 +47,9 @@ class World:
             asyncio.run(self.reconciler.tick())
             self.now += advance_s
 
-    def launch(self, count: int = 1, node_type: str = "gpu", request: str = "") -> list[str]:
-        return self.reconciler.launch(node_type, count, {"ray-launch-request": request} if request else {})
+    def launch(self, count: int = 1, node_type: str = "gpu", call_id: str = "") -> list[str]:
+        self.calls += 1
+        return self.reconciler.launch(node_type, count, {"ray": "tag"}, call_id or f"call-{self.calls}")
 
     def intent(self, name: str) -> Intent:
         return next(i for i in self.ledger.recent() if i.name == name)
@@ -205,30 +207,99 @@ def test_a_restart_goes_on_where_it_was(world: World, state: IntentState) -> Non
         assert world.state(name) is IntentState.BOUGHT
 
 
-def test_a_repeated_launch_request_gives_the_same_names(world: World) -> None:
-    names = world.launch(2, request="r-1")
-    assert world.launch(2, request="r-1") == names
+def test_a_repeated_call_gives_the_same_names(world: World) -> None:
+    names = world.launch(2, call_id="c-1")
+    assert world.launch(2, call_id="c-1") == names
     world.tick()
     world.restart()
-    assert world.launch(2, request="r-1") == names
-    assert world.launch(1, request="r-2")[0] not in names
-    assert world.launch(1)[0] != world.launch(1)[0]
+    assert world.launch(2, call_id="c-1") == names
+    assert world.launch(1, call_id="c-2")[0] not in names
+    assert world.reconciler.nodes()[0].tags["ray"] == "tag"
 
 
-def test_one_launch_request_may_cover_two_node_types(world: World) -> None:
-    assert world.launch(1, "gpu", "r-1") != world.launch(1, "cpu", "r-1")
+def test_a_call_repeated_after_its_failure_is_served(world: World) -> None:
+    world.cloud.faults.append(Fault.NOT_CREATED_AND_UNKNOWN)
+    names = world.launch(call_id="c-1")
+    world.tick(20)
+    assert world.state(names[0]) is IntentState.FAILED
+    assert world.launch(call_id="c-1") != names
     world.tick()
+    assert world.cloud.created == 1
+
+
+def test_a_broken_machines_offer_rests(world: World) -> None:
+    world.launch()
+    world.tick(20)
+    world.cloud.fail(world.machines()[0].instance_id)
+    world.tick(2)
+    world.launch()
+    world.tick(57)
+    assert world.cloud.created == 1
+    world.tick(3)
     assert world.cloud.created == 2
 
 
-def test_a_launch_request_repeated_after_its_failure_is_served(world: World) -> None:
-    world.cloud.faults.append(Fault.NOT_CREATED_AND_UNKNOWN)
-    names = world.launch(request="r-1")
-    world.tick(20)
-    assert world.state(names[0]) is IntentState.FAILED
-    assert world.launch(request="r-1") != names
+def test_a_node_busy_with_nothing_is_ended_while_ray_reports_it(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(5)
+    world.reconciler.mark_joined(name)
+    for _ in range(200):
+        world.reconciler.observe({name: Activity(True, ("GPU in use",))})
+        world.tick()
+    world.reconciler.observe({name: Activity(False, ("a forgotten object",))})
+    world.tick(200)  # Ray is down and reports nothing: unknown is not unused
+    assert world.state(name) is IntentState.BOUGHT
+    for _ in range(3):
+        world.reconciler.observe({name: Activity(False, ("a forgotten object",))})
+        world.tick()
+    assert world.machines() == []
+    assert "a forgotten object" in world.intent(name).reason
+
+
+def test_the_fleet_names_what_a_node_is_busy_with(world: World) -> None:
+    (name,) = world.launch()
+    world.tick(5)
+    world.reconciler.mark_joined(name)
+    world.reconciler.observe({name: Activity(True, ("Resource: GPU currently in use.",))})
+    (view,) = world.reconciler.fleet()["instances"]
+    assert view["phase"] == "a Ray node: Resource: GPU currently in use."
+
+
+def test_boots_seen_here_count_more_than_the_clouds_promise(world: World) -> None:
+    (first,) = world.launch()
+    world.tick(45)
+    world.reconciler.mark_joined(first)
+    (second,) = world.launch()
     world.tick()
+    assert world.intent(second).usual_boot_s == 45.0
+
+
+class Broken(Provider):
+    """A cloud whose client has a defect."""
+
+    async def list_instances(self) -> list[Instance]:
+        raise KeyError("pods")
+
+
+def test_a_defect_in_one_clouds_client_does_not_stop_the_others(world: World) -> None:
+    types = [NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("broken", "fake"))]
+    clouds = {"broken": Broken(clock=lambda: world.now, name="broken"), "fake": world.cloud}
+    world.reconciler = Reconciler("c1", types, clouds, world.ledger, lambda: world.now, lambda _n, _t: {}, POLICY)
+    world.launch()
+    world.tick(2)
     assert world.cloud.created == 1
+    assert "pods" in world.reconciler.fleet()["degraded"]["broken"]
+
+
+def test_one_termination_that_fails_does_not_stop_the_others(world: World) -> None:
+    names = world.launch(2)
+    world.tick(20)
+    world.reconciler.terminate(names, "idle")
+    world.cloud.faults.append(Fault.TERMINATE_FAILS)
+    world.tick()
+    assert len(world.machines()) == 1
+    world.tick()
+    assert world.machines() == []
 
 
 def test_an_unknown_node_type_is_refused(world: World) -> None:
@@ -269,6 +340,8 @@ def test_drain_ends_everything(world: World) -> None:
     asyncio.run(world.reconciler.drain(timeout_s=10))
     assert world.machines() == []
     assert world.ledger.live() == []
+    with pytest.raises(Draining):
+        world.launch()
 
 
 STEPS = st.one_of(

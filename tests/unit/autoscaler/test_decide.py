@@ -104,6 +104,31 @@ def test_an_ending_one_bought_lately_may_still_appear() -> None:
     assert commands([late], red=[machine(age_s=9.0)]) == [Terminate("a", "red", "i-a", "idle")]
 
 
+def test_the_lag_counts_from_the_answer_not_from_the_question() -> None:
+    slow = intent(state=IntentState.BUYING, age_s=29.0, answered_at=NOW - 9.0)
+    assert commands([slow]) == []
+    assert isinstance(commands([replace(slow, answered_at=NOW - 10.0)])[0], Close)
+
+
+def test_what_a_cloud_sold_after_saying_no_is_swept_while_the_launch_goes_elsewhere() -> None:
+    elsewhere = intent(cloud="blue")
+    sold = machine()
+    swept = Terminate("a", "red", "i-a", "no launch claims it", double=True)
+    assert commands([elsewhere], red=[sold], blue=[replace(sold, cloud="blue")]) == [swept]
+    assert swept in commands([intent(state=IntentState.WANTED)], red=[sold])
+
+
+def test_a_node_that_is_busy_with_nothing_is_ended() -> None:
+    joined = intent(joined_at=NOW - 90)
+    for unused_s, ended in ((120.0, False), (121.0, True)):
+        observed = Observed([joined], {"red": [machine()]}, {"gpu": GPU}, {"a": (NOW - unused_s, "a forgotten object")})
+        made = decide(observed, NOW, POLICY)
+        assert [isinstance(command, Terminate) for command in made] == ([True] if ended else [])
+    assert isinstance(made[0], Terminate)
+    assert "a forgotten object" in made[0].reason
+    assert not made[0].broken
+
+
 def test_what_vanished_is_closed() -> None:
     (command,) = commands([intent()])
     assert command == Close("a", "it vanished from the cloud's list")
@@ -115,7 +140,8 @@ def test_what_has_joined_need_not_be_listed_yet() -> None:
 
 def test_a_failed_machine_is_ended() -> None:
     broken = machine(status=InstanceStatus.FAILED, detail="driver error")
-    assert commands([intent()], red=[broken]) == [Terminate("a", "red", "i-a", "its machine has failed: driver error")]
+    ended = Terminate("a", "red", "i-a", "its machine has failed: driver error", broken=True)
+    assert commands([intent()], red=[broken]) == [ended]
 
 
 def test_a_machine_that_does_not_join_in_time_is_ended() -> None:
@@ -123,6 +149,7 @@ def test_a_machine_that_does_not_join_in_time_is_ended() -> None:
     (command,) = commands([intent(age_s=601.0)], red=[machine(age_s=601.0)])
     assert isinstance(command, Terminate)
     assert "join" in command.reason
+    assert command.broken
     assert commands([intent(age_s=601.0, joined_at=NOW - 500)], red=[machine(age_s=601.0)]) == []
 
 
@@ -148,7 +175,7 @@ def test_of_two_machines_with_one_name_the_oldest_is_adopted() -> None:
 
 
 def test_what_nobody_claims_is_swept() -> None:
-    expected = [Terminate("x", "red", "i-x", "no launch claims it")]
+    expected = [Terminate("x", "red", "i-x", "no launch claims it", double=True)]
     assert commands([], red=[machine("x")]) == expected
     assert commands([intent("x", IntentState.ENDED)], red=[machine("x")]) == expected
 

@@ -12,6 +12,7 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_KIND,
     TAG_RAY_USER_NODE_TYPE,
 )
+from ray.autoscaler.v2.schema import ClusterStatus, NodeInfo, NodeUsage, ResourceUsage
 
 from autoscaler.ray_node_provider import RayNodeProvider
 
@@ -22,13 +23,37 @@ class Orchestrator:
     def __init__(self) -> None:
         self.requests: list[httpx.Request] = []
         self.status = 200
+        self.cuts = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
+        if self.cuts:
+            self.cuts -= 1
+            raise httpx.ReadError("cut", request=request)
         return httpx.Response(self.status, json={"nodes": [WORKER]} if request.method == "GET" else {})
 
     def body(self) -> Any:
         return json.loads(self.requests[-1].content)
+
+
+class Ray:
+    def __init__(self) -> None:
+        self.used = {"GPU": 1.0}
+        self.down = False
+
+    def status(self, gcs_address: str) -> ClusterStatus:
+        assert gcs_address == "gcs:1"
+        if self.down:
+            raise TimeoutError("GCS")
+        usage = NodeUsage([ResourceUsage(name, 4.0, used) for name, used in self.used.items()], idle_time_ms=0)
+        nodes = [NodeInfo("i", "gpu", name, "127.77.0.2", "RUNNING", "n", usage) for name in ("w1", "foreign")]
+        nodes[0].node_activity = ["Busy workers on node."]
+        return ClusterStatus(active_nodes=nodes)
+
+
+@pytest.fixture
+def ray() -> Ray:
+    return Ray()
 
 
 @pytest.fixture
@@ -37,15 +62,16 @@ def orchestrator() -> Orchestrator:
 
 
 @pytest.fixture
-def provider(tmp_path: Path, orchestrator: Orchestrator) -> RayNodeProvider:
+def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray) -> RayNodeProvider:
     (tmp_path / "token").write_text("secret", encoding="utf-8")
     config = {
         "orchestrator_url": "http://orchestrator",
         "token_file": str(tmp_path / "token"),
+        "gcs_address": "gcs:1",
         "head_instance_id": "the-head",
         "head_node_type": "head",
     }
-    return RayNodeProvider(config, "cluster", httpx.MockTransport(orchestrator))
+    return RayNodeProvider(config, "cluster", httpx.MockTransport(orchestrator), ray.status)
 
 
 def test_the_head_is_listed_with_the_workers(provider: RayNodeProvider) -> None:
@@ -68,9 +94,34 @@ def test_one_request_per_reading_with_the_token(provider: RayNodeProvider, orche
     provider.node_tags("w1")
     provider.is_running("w1")
     provider.is_terminated("w1")
-    (request,) = orchestrator.requests
-    assert (request.method, request.url.path) == ("GET", "/v1/nodes")
-    assert request.headers["Authorization"] == "Bearer secret"
+    reading, _activity = orchestrator.requests
+    assert (reading.method, reading.url.path) == ("GET", "/v1/nodes")
+    assert reading.headers["Authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize(
+    ("used", "in_use"),
+    [
+        ({"GPU": 1.0}, True),
+        ({"CPU": 0.5, "GPU": 0.0}, True),
+        ({"GPU": 0.0, "object_store_memory": 118109.0, "memory": 1.0, "node:127.77.0.2": 0.001}, False),
+    ],
+)
+def test_with_each_reading_it_tells_what_ray_says_of_our_nodes(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray, used: dict[str, float], in_use: bool
+) -> None:
+    ray.used = used
+    provider.non_terminated_nodes({})
+    assert orchestrator.requests[-1].url.path == "/v1/nodes:observe"
+    assert orchestrator.body() == {"nodes": [{"name": "w1", "in_use": in_use, "reasons": ["Busy workers on node."]}]}
+
+
+def test_a_reading_is_good_without_the_activity(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    ray.down = True
+    assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
+    assert len(orchestrator.requests) == 1
 
 
 def test_a_failing_read_raises_and_keeps_the_last_reading(
@@ -87,7 +138,19 @@ def test_create_asks_for_machines_of_the_type(provider: RayNodeProvider, orchest
     tags = {TAG_RAY_USER_NODE_TYPE: "gpu", "ray-launch-request": "r-1"}
     provider.create_node_with_resources_and_labels({}, tags, 2, {"GPU": 1.0}, {})
     assert orchestrator.requests[-1].url.path == "/v1/nodes"
-    assert orchestrator.body() == {"node_type": "gpu", "count": 2, "tags": tags}
+    call_id = orchestrator.body()["call_id"]
+    assert orchestrator.body() == {"node_type": "gpu", "count": 2, "tags": tags, "call_id": call_id}
+    provider.create_node_with_resources_and_labels({}, tags, 2, {"GPU": 1.0}, {})
+    assert orchestrator.body()["call_id"] != call_id
+
+
+def test_a_create_whose_answer_was_cut_is_repeated_under_its_id(
+    provider: RayNodeProvider, orchestrator: Orchestrator
+) -> None:
+    orchestrator.cuts = 1
+    provider.create_node_with_resources_and_labels({}, {TAG_RAY_USER_NODE_TYPE: "gpu"}, 1, {}, {})
+    first, second = (json.loads(request.content) for request in orchestrator.requests)
+    assert first == second
 
 
 def test_terminate_names_the_machines(provider: RayNodeProvider, orchestrator: Orchestrator) -> None:

@@ -27,6 +27,6 @@ def test_the_cheapest_comes_first_and_the_cheap_boot_decides_when_equal() -> Non
 
 def test_a_cooling_offer_is_left_out_until_its_time() -> None:
     offers = [offer("a"), offer("b")]
-    assert ids(rank(offers, {"a": 10.0}, 9.9)) == ["b"]
-    assert ids(rank(offers, {"a": 10.0}, 10.0)) == ["a", "b"]
+    assert ids(rank(offers, {("red", "a"): 10.0, ("blue", "b"): 10.0}, 9.9)) == ["b"]
+    assert ids(rank(offers, {("red", "a"): 10.0}, 10.0)) == ["a", "b"]
     assert rank([], {}, 0.0) == []
