@@ -143,9 +143,11 @@ class Dispatcher:
             self._queue.complete_segment(segment.key, self._owner, step["report"], step["instance"], step["busy_s"])
 
     def _fail(self, segment: ClaimedSegment, error: Exception) -> None:
-        media_error = _media_error(error)
-        message = str(media_error or f"{type(error).__name__}: {error}").strip().splitlines()[0]
-        self._queue.fail_segment(segment.key, self._owner, message, retryable=media_error is None)
+        cause = root_cause(error)
+        damaged = isinstance(cause, MediaError)
+        lines = str(cause).strip().splitlines() or [""]
+        message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
+        self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
 
     async def _renew_leases(self) -> None:
         while True:
@@ -170,12 +172,8 @@ def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:
     return f"{storage_uri.rstrip('/')}/analyses/{analysis_id}/{media_index:04d}"
 
 
-def _media_error(error: BaseException) -> MediaError | None:
-    """The MediaError that caused `error`, if one did: Ray wraps what a replica raises."""
-    while error is not None:
-        if isinstance(error, MediaError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__  # type: ignore[assignment]
-        if not isinstance(error, BaseException):
-            return None
-    return None
+def root_cause(error: BaseException) -> BaseException:
+    """The exception that a replica raised. Ray wraps it in one of both types whose text is a remote traceback."""
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -110,6 +111,27 @@ def test_unreadable_media_fails_itself_and_buys_nothing(at_zero: Running, tmp_pa
     assert view["state"] == "failed"
     assert "empty.mp4" in view["error"]["message"]
     assert len(at_zero.instances()) == before
+
+
+def test_damage_in_the_middle_keeps_what_was_done_before_it(at_zero: Running, long_clip: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.ts"
+    with av.open(str(long_clip)) as source, av.open(str(damaged), "w", format="mpegts") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                copy.mux(packet)
+    content = bytearray(damaged.read_bytes())
+    whole = len(content) * 2 // 3
+    content[whole:] = random.Random(1).randbytes(len(content) - whole)
+    damaged.write_bytes(content)
+    view = finish(at_zero, at_zero.client.submit([str(damaged)], ["labels"])["id"])
+    assert view["state"] == "failed"
+    assert view["error"]["message"].startswith("damaged.ts: ")
+    assert view["progress"]["segments_done"] >= 2
+    done_s = view["progress"]["segments_done"] * 5
+    kept = frame_indices(at_zero, view["id"])
+    assert kept == [index for index in expected_indices(long_clip) if index < done_s * 25]
 
 
 def test_bad_requests_are_refused_with_the_field(cluster: Running) -> None:

@@ -1,0 +1,156 @@
+"""What the dispatcher records of what workers do, and how much it asks of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, RayTaskError
+
+from pipelines.errors import MediaError
+from pipelines.sampling import Segment
+from pipelines.sources import MediaInfo
+from serve_apps.analyses import SegmentState
+from serve_apps.dispatcher import Dispatcher, DispatchPolicy, root_cause, wanted_workers
+from serve_apps.queue import ClaimedSegment, SegmentKey
+from serve_apps.store import Analysis
+
+POLICY = DispatchPolicy(storage_uri="/results", max_workers=4, media_s_per_worker=300.0, poll_s=0.01)
+INFO = MediaInfo(
+    "/clip.mp4", "mp4", "h264", 320, 240, rotation_deg=0, duration_s=10.0, average_fps=25.0, has_audio=False
+)
+
+
+def damaged() -> Exception:
+    """As it arrives from a replica."""
+    error = MediaError("/media/clip.ts", "invalid data", 17.2)
+    wrapped: Exception = RayTaskError("handle_request", "Traceback ...", error).as_instanceof_cause()
+    return wrapped
+
+
+def segment(index: int) -> ClaimedSegment:
+    key = SegmentKey("an_1", 0, index)
+    return ClaimedSegment(key, "/clip.mp4", INFO.to_dict(), ("labels",), index * 5.0, index * 5.0 + 5.0, False, 0)
+
+
+class OneAnalysis:
+    """A queue with some segments, each claimed once, that writes down what it is told."""
+
+    def __init__(self, segments: int, stop: asyncio.Event) -> None:
+        self.waiting = [segment(index) for index in range(segments)]
+        self.left, self.stop = segments, stop
+        self.told: list[tuple[Any, ...]] = []
+        self.most_at_once = self.at_once = 0
+
+    def claim_unplanned(self, owner: str, lease_s: float) -> Sequence[Analysis]:
+        return []
+
+    def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plans: Sequence[Sequence[Segment]]) -> bool:
+        raise AssertionError("nothing is to be planned")
+
+    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
+        raise AssertionError("nothing is to fail")
+
+    def claim_segments(self, owner: str, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
+        claimed, self.waiting = self.waiting[:limit], self.waiting[limit:]
+        self.at_once += len(claimed)
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        return claimed
+
+    def renew(self, owner: str, keys: Sequence[SegmentKey], lease_s: float) -> int:
+        return len(keys)
+
+    def first_frame(self, key: SegmentKey, owner: str, at: float, instance: str) -> bool:
+        self.told.append(("first frame", key.segment_index, at, instance))
+        return True
+
+    def complete_segment(
+        self, key: SegmentKey, owner: str, report: Mapping[str, Any], instance: str, busy_s: float
+    ) -> bool:
+        return self._over("done", key.segment_index, report, instance, busy_s)
+
+    def fail_segment(self, key: SegmentKey, owner: str, error: str, retryable: bool) -> SegmentState | None:
+        self._over("failed", key.segment_index, error, retryable)
+        return SegmentState.FAILED
+
+    def release(self, owner: str) -> int:
+        self.told.append(("released",))
+        return 0
+
+    def pending_media_s(self) -> float:
+        return self.left * 5.0
+
+    def _over(self, *what: Any) -> bool:
+        self.told.append(what)
+        self.left -= 1
+        self.at_once -= 1
+        if not self.left:
+            self.stop.set()
+        return True
+
+
+class Workers:
+    """Segment 0 is damaged, segment 1's worker dies, the others are done."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Mapping[str, Any]] = []
+
+    async def run(self, task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+        self.tasks.append(task)
+        index = task["segment"]["index"]
+        yield {"first_frame_at": 100.0 + index, "instance": "w"}
+        await asyncio.sleep(0)
+        if index == 0:
+            raise damaged()
+        if index == 1:
+            raise ActorDiedError
+        yield {"report": {"frames": 5}, "instance": "w", "busy_s": 0.5}
+
+
+def dispatch(segments: int) -> tuple[OneAnalysis, Workers]:
+    async def work() -> tuple[OneAnalysis, Workers]:
+        stop = asyncio.Event()
+        queue, workers = OneAnalysis(segments, stop), Workers()
+        dispatcher = Dispatcher(queue, workers.run, lambda _uri: INFO, POLICY, "me")
+        await dispatcher.run(stop)
+        return queue, workers
+
+    return asyncio.run(work())
+
+
+def test_everything_that_happens_is_recorded_and_the_rest_handed_back() -> None:
+    queue, workers = dispatch(3)
+    assert ("first frame", 2, 102.0, "w") in queue.told
+    assert ("done", 2, {"frames": 5}, "w", 0.5) in queue.told
+    assert queue.told[-1] == ("released",)
+    assert workers.tasks[0]["output_uri"] == "/results/analyses/an_1/0000"
+
+
+def test_damage_is_told_in_its_own_words_and_not_tried_again() -> None:
+    queue, _workers = dispatch(3)
+    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", False) in queue.told
+
+
+def test_a_workers_death_is_tried_again() -> None:
+    queue, _workers = dispatch(3)
+    ((_failed, _index, error, retryable),) = [told for told in queue.told if told[:2] == ("failed", 1)]
+    assert retryable
+    assert error.startswith("ActorDiedError: ")
+
+
+def test_one_worker_is_never_given_more_than_its_share() -> None:
+    queue, _workers = dispatch(20)
+    assert queue.most_at_once == POLICY.segments_per_worker
+
+
+@pytest.mark.parametrize(
+    ("pending_s", "workers"), [(0.0, 0), (0.1, 1), (300.0, 1), (300.1, 2), (1200.0, 4), (90_000.0, 4)]
+)
+def test_another_worker_only_when_it_has_enough_to_do(pending_s: float, workers: int) -> None:
+    assert wanted_workers(pending_s, POLICY) == workers
+
+
+def test_an_error_of_ours_is_its_own_root() -> None:
+    error = ValueError("x")
+    assert root_cause(error) is error
+    assert isinstance(root_cause(damaged()), MediaError)
