@@ -1,6 +1,7 @@
 """A real cluster on this machine: Ray, Serve, the orchestrator and local workers."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -33,14 +34,15 @@ class Running:
         wait_until("no instance is left", lambda: not live_instances(self.client.instances()), 90)
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One cluster for all integration tests; each leaves it at zero instances. Ends with no process left."""
-    settings = Settings(
-        state_dir=tmp_path_factory.mktemp("cluster"),
-        http=HttpSettings(port=0),
-        scaling=ScalingSettings(idle_limit_s=5, segment_s=5),
-    ).resolved()
+def settings_in(directory: Path) -> Settings:
+    """A cluster of its own, with segments so short that something can happen between them."""
+    scaling = ScalingSettings(idle_limit_s=5, segment_s=5)
+    return Settings(state_dir=directory, http=HttpSettings(port=0), scaling=scaling).resolved()
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Running]:
+    """The cluster, until it is stopped with no process left."""
     state = StateDir(settings.state_dir)
     card = embedded.up(settings)
     try:
@@ -50,6 +52,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         embedded.down(state)
     assert not list(embedded.processes(card.cluster_id))
     assert not state.ray_dir(card.cluster_id).exists()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One cluster for most integration tests; each leaves it at zero instances."""
+    with running(settings_in(tmp_path_factory.mktemp("cluster"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from cluster import embedded
 from cluster.client import ApiError
 from pipelines.sample import sample_video
-from tests.integration.conftest import Running
+from tests.integration.conftest import Running, running, settings_in
 from tests.waiting import wait_until
 
 
@@ -101,6 +101,18 @@ def test_a_death_half_way_loses_and_doubles_nothing(at_zero: Running, long_clip:
     assert view["state"] == "succeeded", view["error"]
     assert frame_indices(at_zero, submitted["id"]) == expected_indices(long_clip)
     assert view["progress"]["frames"] == 750
+
+
+def test_a_cluster_stopped_half_way_goes_on_when_it_is_started_again(long_clip: Path, tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with running(settings) as first:
+        analysis_id = first.client.submit([str(long_clip)], ["labels"])["id"]
+        wait_until("a segment is done", lambda: first.client.analysis(analysis_id)["progress"]["segments_done"], 120)
+    with running(settings) as again:
+        view = finish(again, analysis_id)
+        assert view["state"] == "succeeded", view["error"]
+        assert frame_indices(again, analysis_id) == expected_indices(long_clip)
+        again.wait_for_zero()
 
 
 def test_unreadable_media_fails_itself_and_buys_nothing(at_zero: Running, tmp_path: Path) -> None:
