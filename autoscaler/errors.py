@@ -3,7 +3,13 @@
 CloudError
 ├── NoCapacity        nothing was bought; another offer may do
 ├── OutcomeUnknown    the purchase may have happened: look for its name before buying again
-└── ListingFailed     nothing is known: no buying, no dropping, no sweeping
+├── ListingFailed     nothing is known: no buying, no dropping, no sweeping
+├── RateLimited       the cloud asks for a pause
+└── CloudStopped      nothing is bought here until a person has mended it; the other clouds go on
+    ├── KeyRefused        wrong, revoked or too narrow
+    ├── BalanceTooLow     no money left, or a spending limit reached
+    ├── QuotaExceeded     the account may not have more
+    └── ApiRetired        this API is gone: a newer AIMA is needed
 
 Draining              the cluster is stopping and buys nothing (RuntimeError)
 UnknownCloud          no such provider (ValueError)
@@ -27,6 +33,34 @@ class OutcomeUnknown(CloudError):
 
 class ListingFailed(CloudError):
     """The listing is missing or cannot be trusted."""
+
+
+class RateLimited(CloudError):
+    """The cloud asks for a pause of `retry_after_s` seconds."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class CloudStopped(CloudError):
+    """This cloud refuses for a reason that waiting does not mend. Nothing was bought."""
+
+
+class KeyRefused(CloudStopped):
+    """The API key is wrong, revoked or may not do this."""
+
+
+class BalanceTooLow(CloudStopped):
+    """The account has no money left, or has reached its spending limit."""
+
+
+class QuotaExceeded(CloudStopped):
+    """The account may not have more machines of this kind."""
+
+
+class ApiRetired(CloudStopped):
+    """The cloud has retired this API; the message names it."""
 
 
 class Draining(RuntimeError):

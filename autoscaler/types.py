@@ -5,19 +5,44 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class Trust(StrEnum):
+    """Whose machine it is: our own cluster's, a data centre's, or a stranger's."""
+
+    OWN = "own"
+    SECURE = "secure"
+    COMMUNITY = "community"
+
+
 @dataclass(frozen=True)
 class NodeType:
-    """A kind of worker that Ray may ask for; `resources` are Ray's (CPU, GPU)."""
+    """A kind of worker that Ray may ask for, and the need that offers of all its clouds compete to meet.
+
+    `resources` are Ray's (CPU, GPU). Empty tuples allow everything; `trust` is the least that will do; `regions` are
+    "EU", country codes or a cloud's own names; `min_cuda` is "12.8"-like. Local machines are taken as they are.
+    """
 
     name: str
     resources: Mapping[str, float]
     max_count: int
     clouds: tuple[str, ...]
+    gpu_names: tuple[str, ...] = ()
+    gpu_memory_gib: float = 0.0
+    min_vcpus_per_gpu: float = 8.0
+    min_reliability: float = 0.0
+    disk_gib: int = 20
+    min_cuda: str = ""
+    regions: tuple[str, ...] = ()
+    trust: Trust = Trust.COMMUNITY
+    max_price_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True)
 class Offer:
-    """Something a cloud sells now. `trust` is "own", "secure" or "community"."""
+    """Something a cloud sells now. Prices are per hour of the whole machine, in USD; bandwidth per GiB.
+
+    `machine_id` names the host where the cloud tells it, so that a broken one can be left alone; `availability` is how
+    likely the purchase succeeds and `reliability` how likely the machine stays, both 0 to 1.
+    """
 
     cloud: str
     offer_id: str
@@ -25,18 +50,30 @@ class Offer:
     price_usd_per_hour: float
     usual_boot_s: float
     region: str
-    trust: str
+    trust: Trust
+    gpu_count: int = 1
+    gpu_memory_gib: float = 0.0
+    storage_usd_per_hour: float = 0.0
+    bandwidth_usd_per_gib: float = 0.0
+    availability: float = 1.0
+    reliability: float = 1.0
+    machine_id: str | None = None
 
 
 @dataclass(frozen=True)
 class LaunchRequest:
-    """What a cloud is asked for. `name` is unique for ever: what carries it can be found again after any crash."""
+    """What a cloud is asked for. `name` is unique for ever: what carries it can be found again after any crash.
+
+    `image` and `start_command` are for clouds that run containers; `environment` holds no secret but a one-time token.
+    """
 
     name: str
     node_type: NodeType
     offer: Offer
     environment: Mapping[str, str]
     max_age_s: float
+    image: str = ""
+    start_command: tuple[str, ...] = ()
 
 
 class InstanceStatus(StrEnum):
@@ -50,7 +87,7 @@ class InstanceStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Instance:
-    """A machine in a cloud's listing. `created_at` is unix seconds."""
+    """A machine in a cloud's listing. `created_at` is unix seconds; the price includes storage, in USD per hour."""
 
     cloud: str
     instance_id: str
@@ -59,6 +96,7 @@ class Instance:
     created_at: float
     price_usd_per_hour: float
     detail: str = ""
+    machine_id: str | None = None
 
 
 @dataclass(frozen=True)

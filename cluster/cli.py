@@ -14,7 +14,8 @@ from rich.live import Live
 from cluster import demo as demonstration
 from cluster import embedded, views
 from cluster.client import ApiError, Client, NoCluster, find_cluster, local_client
-from cluster.config import ConfigError, Settings, load_settings
+from cluster.config import ConfigError, load_settings
+from cluster.settings import Settings
 from cluster.state import StateDir
 
 app = typer.Typer(help="Media analysis on demand: GPUs only while there is work.", no_args_is_help=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cluster import embedded
 from cluster.client import Client
-from cluster.config import Settings
+from cluster.settings import Settings
 from cluster.state import StateDir
 from pipelines.sample import sample_video
 

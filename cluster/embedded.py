@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cluster.config import Settings
 from cluster.environment import without_secrets
 from cluster.overlay.addresses import first_free
+from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
 MARKER = "AIMA_CLUSTER"

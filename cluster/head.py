@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from cluster.config import Settings, load_settings
+from cluster.config import load_settings
 from cluster.service_settings import ServiceSettings
+from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 from cluster.worker import INLINE_RESULTS
 

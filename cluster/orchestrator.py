@@ -24,11 +24,12 @@ from autoscaler.ledger import Ledger
 from autoscaler.providers import load_provider
 from autoscaler.reconciler import Reconciler
 from autoscaler.types import Activity, LaunchRequest, NodeType
-from cluster.config import Settings, load_settings
+from cluster.config import load_settings
 from cluster.database import open_engine
 from cluster.environment import without_secrets
 from cluster.joins import Joins, Refused
 from cluster.overlay.addresses import NodeAddress, first_free
+from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
 _OBJECT_STORE_BYTES = 512 * 1024**2

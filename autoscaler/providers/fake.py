@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
 
 
 class Fault(StrEnum):
@@ -41,7 +41,7 @@ class Provider:
     async def list_offers(self, node_type: NodeType) -> list[Offer]:
         """One offer, at the configured price."""
         gpu = "RTX 4090" if node_type.resources.get("GPU") else None
-        return [Offer(self.name, "fake-1", gpu, self.price_usd_per_hour, self.boot_s, "EU", "secure")]
+        return [Offer(self.name, "fake-1", gpu, self.price_usd_per_hour, self.boot_s, "EU", Trust.SECURE)]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """Create unless a fault says otherwise."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from autoscaler.errors import NoCapacity
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
 
 _CLUSTER, _INSTANCE = "AIMA_CLUSTER", "AIMA_INSTANCE"
 # Between fork and exec a process still shows its parent's environment: look again while it is young.
@@ -55,7 +55,7 @@ class Provider:
     async def list_offers(self, node_type: NodeType) -> list[Offer]:
         """This machine, always."""
         gpu = "logical" if node_type.resources.get("GPU") else None
-        return [Offer("local", "this-machine", gpu, self._price, self._usual_boot_s, "here", "own")]
+        return [Offer("local", "this-machine", gpu, self._price, self._usual_boot_s, "here", Trust.OWN)]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """Start the worker's first process in a session of its own."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from cluster import embedded
 from cluster.client import Client
-from cluster.config import HttpSettings, ScalingSettings, Settings
 from cluster.demo import live_instances
+from cluster.settings import HttpSettings, ScalingSettings, Settings
 from cluster.state import StateDir
 from pipelines.sample import sample_video
 from tests.waiting import wait_until

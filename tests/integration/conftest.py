@@ -11,8 +11,8 @@ import pytest
 
 from cluster import embedded
 from cluster.client import Client
-from cluster.config import HttpSettings, ScalingSettings, Settings
 from cluster.demo import live_instances
+from cluster.settings import HttpSettings, ScalingSettings, Settings
 from cluster.state import ClusterCard, StateDir
 from tests.waiting import wait_until
 

@@ -3,11 +3,11 @@
 import pytest
 
 from autoscaler.selection import effective_price_usd, rank
-from autoscaler.types import Offer
+from autoscaler.types import Offer, Trust
 
 
 def offer(offer_id: str, price: float = 1.0, boot_s: float = 60.0) -> Offer:
-    return Offer("red", offer_id, None, price, boot_s, "EU", "secure")
+    return Offer("red", offer_id, None, price, boot_s, "EU", Trust.SECURE)
 
 
 def ids(offers: list[Offer]) -> list[str]:

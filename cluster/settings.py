@@ -1,0 +1,78 @@
+"""Everything a cluster can be told, as frozen values. What reads them from files and variables is config.py."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeTypeSettings(_Frozen):
+    """A kind of worker: what Ray may place on it, and how many may be bought at most."""
+
+    cpus: Annotated[float, Field(gt=0)] = 4.0
+    gpus: Annotated[float, Field(ge=0)] = 1.0
+    max_count: Annotated[int, Field(ge=0, le=300)] = 2
+    clouds: tuple[Literal["local"], ...] = ("local",)
+
+
+class HttpSettings(_Frozen):
+    """Where the API listens. Port 0 takes one from the head's own port block."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+
+
+class ScalingSettings(_Frozen):
+    """When workers come and go."""
+
+    idle_limit_s: Annotated[float, Field(ge=1)] = 5.0
+    segment_s: Annotated[float, Field(ge=1, le=600)] = 60.0
+    media_s_per_worker: Annotated[float, Field(gt=0)] = 300.0
+    join_timeout_s: Annotated[float, Field(gt=0)] = 600.0
+    max_age_s: Annotated[float, Field(gt=0)] = 6 * 3600.0
+    # A worker none of whose resources is in use this long is ended, even if Ray calls it busy.
+    unused_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    # An offer that failed or was gone is not tried again for this long.
+    cool_down_s: Annotated[float, Field(ge=0)] = 30.0
+
+
+class MediaSettings(_Frozen):
+    """Which files of this machine, and which hosts, a request may name."""
+
+    roots: tuple[str, ...] = ("/",)
+    allow_private_hosts: bool = False
+
+
+class LocalCloudSettings(_Frozen):
+    """The `local` cloud: worker processes on this machine."""
+
+    price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Settings(_Frozen):
+    """Everything a cluster can be told. Unset paths follow `state_dir`."""
+
+    state_dir: Path = Path("~/.aima")
+    database_url: str = ""
+    storage_uri: str = ""
+    http: HttpSettings = HttpSettings()
+    scaling: ScalingSettings = ScalingSettings()
+    media: MediaSettings = MediaSettings()
+    local: LocalCloudSettings = LocalCloudSettings()
+    node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
+
+    def resolved(self) -> "Settings":
+        """The same settings with absolute paths and the embedded defaults filled in."""
+        state_dir = self.state_dir.expanduser().resolve()
+        return self.model_copy(
+            update={
+                "state_dir": state_dir,
+                "database_url": self.database_url or f"sqlite:///{state_dir / 'aima.db'}",
+                "storage_uri": self.storage_uri or str(state_dir / "storage"),
+            }
+        )
