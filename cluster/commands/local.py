@@ -1,0 +1,56 @@
+"""`aima demo`, `up`, `down`, `env`: a cluster on this machine."""
+
+import shlex
+import sys
+
+import typer
+
+from cluster import demo as demonstration
+from cluster import embedded, views
+from cluster.client import find_cluster
+from cluster.commands.terminal import ConfigOption, JsonFlag, Progress, console, finish, say
+from cluster.config import load_settings
+from cluster.state import StateDir
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
+    """Analyse a sample video on a cluster that starts from zero and returns to zero."""
+    settings = load_settings(config)
+    with Progress() as progress:
+        summary = demonstration.run(settings, say, progress.show)
+    views.print_findings(console, summary.pop("findings"))
+    views.print_bill(console, summary, summary.pop("billed_s"))
+    finish(summary, as_json)
+
+
+@app.command()
+def up(config: ConfigOption = None) -> None:
+    """Start a cluster that stays until `aima down`."""
+    card = embedded.up(load_settings(config), say)
+    console.print(f"the API listens at {card.api_url} (documentation: {card.api_url}/docs)")
+
+
+@app.command()
+def down(config: ConfigOption = None) -> None:
+    """End every instance and stop the cluster; results and history stay."""
+    settings = load_settings(config)
+    if embedded.down(StateDir(settings.state_dir), say):
+        console.print("0 instances, 0 processes; nothing is billed")
+    else:
+        console.print(f"no cluster runs in {settings.state_dir}")
+
+
+@app.command()
+def env(config: ConfigOption = None) -> None:
+    """Print the variables that Ray's own tools need to reach the cluster: eval "$(aima env)"."""
+    state, card = find_cluster(load_settings(config).state_dir)
+    variables = {
+        "RAY_ADDRESS": f"http://{card.host}:{card.address.dashboard_port}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(state.token_path("ray")),
+    }
+    for name, value in variables.items():
+        sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
