@@ -3,9 +3,11 @@
 Decoding runs in a thread beside the model, in one process: frames never travel. Each analyzer gets its own part.
 """
 
+import json
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -23,18 +25,23 @@ from pipelines.sources import MediaInfo
 
 _BATCH_SIZE = 64
 _QUEUED_BATCHES = 4
+_LOADED_AT_MOST = 16
 _POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """A unit of work: one slice of one video, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`."""
+    """A unit of work: one slice of one video, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`.
+
+    `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}, over those of the SegmentAnalyzer.
+    """
 
     media_uri: str
     segment: Segment
     info: MediaInfo
     analyzers: tuple[str, ...]
     output_uri: str
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -49,6 +56,7 @@ class SegmentTask:
             info=MediaInfo.from_dict(data["info"]),
             analyzers=tuple(data["analyzers"]),
             output_uri=data["output_uri"],
+            options=data.get("options") or {},
         )
 
 
@@ -90,19 +98,27 @@ class SegmentAnalyzer:
         names = check_analyzers(analyzers or ())
         self.device = device or pick_device()
         self._options = dict(options or {})
-        self._loaded: dict[str, Analyzer] = {}
+        self._loaded: OrderedDict[tuple[str, str], Analyzer] = OrderedDict()
         self._loading = threading.Lock()
         for name in names:
             self.analyzer(name)
 
-    def analyzer(self, name: str) -> Analyzer:
-        """The loaded analyzer of this name. Raises UnknownAnalyzer."""
+    def analyzer(self, name: str, options: Mapping[str, Any] | None = None) -> Analyzer:
+        """The loaded analyzer of this name, with these options over the general ones.
+
+        The last few stay loaded, one for each set of options. Raises UnknownAnalyzer; TypeError for unknown options.
+        """
+        given = {**self._options.get(name, {}), **(options or {})}
+        key = (name, json.dumps(given, sort_keys=True))
         with self._loading:
-            if name not in self._loaded:
-                analyzer = load_analyzer(name, **self._options.get(name, {}))
+            if key not in self._loaded:
+                analyzer = load_analyzer(name, **given)
                 analyzer.load(self.device)
-                self._loaded[name] = analyzer
-            return self._loaded[name]
+                self._loaded[key] = analyzer
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > _LOADED_AT_MOST:
+                self._loaded.popitem(last=False)
+            return self._loaded[key]
 
     def run(self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None) -> SegmentReport:
         """Analyse one segment and write its parts. Running it again overwrites them with the same.
@@ -111,7 +127,7 @@ class SegmentAnalyzer:
         where the file is damaged within the segment, after writing the parts of the frames before the damage.
         """
         started = time.perf_counter()
-        analyzers = [self.analyzer(name) for name in check_analyzers(task.analyzers)]
+        analyzers = [self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)]
         decoder = _decoder_for(task.info, analyzers)
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
         damage = _feed(task, decoder, analyzers, runs, on_first_frame or (lambda: None))

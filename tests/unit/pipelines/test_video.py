@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_labels_and_cuts_of_the_sample(bikes: str, analyzer: SegmentAnalyzer, tm
     assert cuts["frame_index"].to_pylist() == CUT_FRAMES
     assert cuts["time_s"].to_pylist() == pytest.approx([frame / 25 for frame in CUT_FRAMES])
     assert cuts.schema.metadata[b"analyzer"] == b"scenes"
+
+
+def test_a_task_carries_options_for_its_analyzers(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
+    (plain,) = tasks(bikes, tmp_path)
+    task = replace(plain, analyzers=("labels",), options={"labels": {"fps": 0.5, "top_k": 2}})
+    assert SegmentTask.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+    assert analyzer.run(task).frames == 5
+    assert {len(row["labels"]) for row in read_parts(str(tmp_path / "labels")).to_pylist()} == {2}
+    without = {key: value for key, value in plain.to_dict().items() if key != "options"}
+    assert SegmentTask.from_dict(without) == plain
+    with pytest.raises(TypeError, match="speed"):
+        analyzer.run(replace(task, options={"labels": {"speed": 3}}))
 
 
 def test_segments_give_what_the_whole_gives(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
