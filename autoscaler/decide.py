@@ -7,15 +7,17 @@ instance is gone when a good listing omits it. What an intent names is found aga
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, NodeType
+from autoscaler.budget import ALL
+from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 
 @dataclass(frozen=True)
 class Policy:
     """Bounds in seconds.
 
-    `list_lag_s`: how long a cloud may take to list what it has sold. `unused_limit_s`: how long a node may stay that
-    Ray calls busy though none of its resources is in use (a forgotten object or helper process holds it).
+    `list_lag_s`: how long a cloud may take to list what it has sold; `list_lags_s` where one differs. `unused_limit_s`:
+    how long a node may stay that Ray calls busy though none of its resources is in use (a forgotten object or helper
+    process holds it). `price_tolerance`: the share by which a realised price may exceed the accepted one.
     """
 
     list_lag_s: float = 10.0
@@ -23,19 +25,31 @@ class Policy:
     max_age_s: float = 6 * 3600.0
     unused_limit_s: float = 120.0
     cool_down_s: float = 60.0
+    price_tolerance: float = 0.02
+    list_lags_s: Mapping[str, float] = field(default_factory=dict)
+
+    def lag_s(self, cloud: str) -> float:
+        """How long `cloud` may take to list what it has sold."""
+        return self.list_lags_s.get(cloud, self.list_lag_s)
 
 
 @dataclass(frozen=True)
 class Observed:
-    """One look at everything. `listings`: cloud -> its instances, or None where the listing failed.
+    """One look at everything. `listings`: cloud -> its instances, or None where nothing is known.
 
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
+    `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
+    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end.
     """
 
     intents: Sequence[Intent]
-    listings: Mapping[str, Sequence[Instance] | None]
+    listings: Mapping[str, Listing | None]
     node_types: Mapping[str, NodeType]
     unused: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    purchasing: frozenset[str] = frozenset()
+    held: Mapping[str, str] = field(default_factory=dict)
+    tripped: Mapping[str, str] = field(default_factory=dict)
+    drained: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,14 @@ class Buy:
 
     name: str
     clouds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """This launch cannot be bought now, and why."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -58,12 +80,10 @@ class Adopt:
 class Terminate:
     """Ask the cloud for the end of an instance. Its launch ends with it, unless it is a `double`.
 
-    `broken`: the machine is to blame, so its offer had better rest.
+    `broken`: the machine or its price is to blame, so its offer had better rest.
     """
 
-    name: str
-    cloud: str
-    instance_id: str
+    instance: Instance
     reason: str
     double: bool = False
     broken: bool = False
@@ -71,92 +91,143 @@ class Terminate:
 
 @dataclass(frozen=True)
 class Close:
-    """The intent is over: nothing of it exists any more. `failed`: it was never bought."""
+    """The intent is over: nothing of it exists any more. `failed`: it was never bought. `broken`: it vanished early."""
 
     name: str
     reason: str
     failed: bool = False
+    broken: bool = False
 
 
-Command = Buy | Adopt | Terminate | Close
+Command = Buy | Wait | Adopt | Terminate | Close
 
 
 def decide(observed: Observed, now: float, policy: Policy) -> list[Command]:
     """The commands that bring what is seen nearer to what is wanted, terminations first."""
-    commands = [c for intent in observed.intents if intent.live for c in _for_intent(observed, intent, now, policy)]
+    found = _by_name(observed.listings)
+    commands = [c for i in observed.intents if i.live for c in _for_intent(observed, found, i, now, policy)]
+    commands += _purchases(observed)
     commands += _sweep(observed)
     return sorted(commands, key=lambda command: not isinstance(command, Terminate))
 
 
-def _for_intent(observed: Observed, intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
+def _by_name(listings: Mapping[str, Listing | None]) -> dict[tuple[str, str], list[Instance]]:
+    found: dict[tuple[str, str], list[Instance]] = {}
+    for cloud, listing in listings.items():
+        for instance in listing.instances if listing else ():
+            found.setdefault((cloud, instance.name), []).append(instance)
+    return found
+
+
+def _for_intent(
+    observed: Observed,
+    listed: Mapping[tuple[str, str], Sequence[Instance]],
+    intent: Intent,
+    now: float,
+    policy: Policy,
+) -> Iterator[Command]:
     if intent.state is IntentState.WANTED:
-        yield from _buy(observed, intent)
         return
     if intent.cloud is None:  # ended before anything was bought
         yield Close(intent.name, intent.reason or "never bought")
         return
     listing = observed.listings.get(intent.cloud)
-    if listing is None:
+    if listing is None or not listing.news:
         return
-    found = [instance for instance in listing if instance.name == intent.name]
+    found = listed.get((intent.cloud, intent.name), ())
     if not found:
-        yield from _absent(intent, now, policy)
+        if intent.name not in observed.purchasing:
+            yield from _absent(intent, listing.as_of, policy)
         return
     kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=lambda i: i.created_at))
     for double in found:
         if double is not kept:
-            yield _end(double, "a second machine for the same launch", double=True)
+            yield Terminate(double, "a second machine for the same launch", double=True)
     yield from _present(observed, intent, kept, now, policy)
 
 
-def _buy(observed: Observed, intent: Intent) -> Iterator[Command]:
+def _purchases(observed: Observed) -> Iterator[Command]:
+    """Buy for the longest waiting first, up to each node type's bound. A rival stands in for its twin: it adds none."""
+    live = {intent.name: intent for intent in observed.intents if intent.live}
+    taken: dict[str, int] = {}
+    for intent in live.values():
+        if intent.state is not IntentState.WANTED and intent.rival_of not in live:
+            # Ended counts only when a listing has proved it, so unknown and ending machines hold their place.
+            taken[intent.node_type] = taken.get(intent.node_type, 0) + 1
+    wanted = [intent for intent in live.values() if intent.state is IntentState.WANTED]
+    for intent in sorted(wanted, key=lambda i: (i.wanted_at, i.name)):
+        twin = live.get(intent.rival_of or "")
+        if intent.name in observed.purchasing or (twin is not None and twin.state is IntentState.WANTED):
+            continue
+        yield _purchase(observed, intent, 0 if twin else taken.get(intent.node_type, 0))
+        if twin is None:
+            taken[intent.node_type] = taken.get(intent.node_type, 0) + 1
+
+
+def _purchase(observed: Observed, intent: Intent, taken: int) -> Command:
     node_type = observed.node_types.get(intent.node_type)
     if node_type is None:
-        yield Close(intent.name, f"node type {intent.node_type} is not configured any more", failed=True)
-        return
-    # Ended counts only when a listing has proved it, so unknown and ending machines hold their place.
-    taken = sum(
-        i.live and i.node_type == node_type.name and i.state is not IntentState.WANTED for i in observed.intents
-    )
-    earlier = [i for i in observed.intents if i.state is IntentState.WANTED and i.node_type == node_type.name]
-    ahead = sorted(earlier, key=lambda i: (i.wanted_at, i.name)).index(intent)
-    clouds = tuple(cloud for cloud in node_type.clouds if observed.listings.get(cloud) is not None)
-    if clouds and taken + ahead < node_type.max_count:
-        yield Buy(intent.name, clouds)
+        return Close(intent.name, f"node type {intent.node_type} is not configured any more", failed=True)
+    if taken >= node_type.max_count:
+        return Wait(intent.name, f"{node_type.name} has its max_count of {node_type.max_count} machines")
+    if reason := observed.tripped.get(node_type.name):
+        return Wait(intent.name, reason)
+    reasons = {cloud: _why_not(observed, cloud) for cloud in node_type.clouds}
+    clouds = tuple(cloud for cloud, reason in reasons.items() if not reason)
+    if not clouds:
+        return Wait(intent.name, "; ".join(f"{cloud}: {reason}" for cloud, reason in reasons.items()))
+    return Buy(intent.name, clouds)
 
 
-def _absent(intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
+def _why_not(observed: Observed, cloud: str) -> str:
+    if observed.listings.get(cloud) is None:
+        return observed.held.get(cloud) or "its list of instances is not known"
+    return observed.held.get(cloud, "") or _drained(observed, cloud)
+
+
+def _drained(observed: Observed, cloud: str) -> str:
+    return observed.drained.get(ALL, "") or observed.drained.get(cloud, "")
+
+
+def _absent(intent: Intent, as_of: float, policy: Policy) -> Iterator[Command]:
     """A good listing omits it: gone, unless it was bought so lately that the listing may lag."""
     since = intent.answered_at or intent.buying_at or intent.wanted_at
-    if now - since < policy.list_lag_s:
+    if as_of - since < policy.lag_s(intent.cloud or ""):
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
-    yield Close(intent.name, intent.reason or lost, failed=never)
+    early = intent.state is IntentState.BOUGHT and intent.joined_at is None
+    yield Close(intent.name, intent.reason or lost, failed=never, broken=intent.broken or never or early)
 
 
 def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
     if intent.state is IntentState.BUYING:
         yield Adopt(intent.name, instance)
     if intent.state is IntentState.ENDING:
-        yield _end(instance, intent.reason or "it is not wanted any more")
+        yield Terminate(instance, intent.reason or "it is not wanted any more")
     elif reason := _fault(intent, instance, now, policy):
-        yield _end(instance, reason, broken=True)
+        yield Terminate(instance, reason, broken=True)
     elif reason := _surplus(observed, intent, instance, now, policy):
-        yield _end(instance, reason)
+        yield Terminate(instance, reason)
 
 
 def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if instance.status is InstanceStatus.FAILED:
         return f"its machine has failed: {instance.detail}"
     if intent.joined_at is None and now - instance.created_at > policy.join_timeout_s:
-        return f"it did not join within {policy.join_timeout_s:.0f} s"
+        last = f"; the cloud says: {instance.detail}" if instance.detail else ""
+        return f"it did not join within {policy.join_timeout_s:.0f} s{last}"
+    accepted, price = intent.accepted_usd_per_hour, instance.price_usd_per_hour
+    if accepted is not None and price > accepted * (1 + policy.price_tolerance):
+        return f"it is charged at {price:.4g} USD/h, accepted were {accepted:.4g}"
     return ""
 
 
 def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if now - instance.created_at > policy.max_age_s:
         return f"it reached its maximum age of {policy.max_age_s:.0f} s"
+    if reason := _drained(observed, instance.cloud):
+        return reason
     since, why = observed.unused.get(intent.name, (now, ""))
     if now - since > policy.unused_limit_s:
         return f"none of its resources was in use for {policy.unused_limit_s:.0f} s, though Ray calls it busy: {why}"
@@ -167,10 +238,8 @@ def _sweep(observed: Observed) -> Iterator[Command]:
     """End what is ours and what nobody claims. A launch claims machines in one cloud: the one it buys from."""
     claimed = {(intent.cloud, intent.name) for intent in observed.intents if intent.live}
     for listing in observed.listings.values():
-        for instance in listing or ():
+        if listing is None or not listing.news:
+            continue
+        for instance in listing.instances:
             if (instance.cloud, instance.name) not in claimed:
-                yield _end(instance, "no launch claims it", double=True)
-
-
-def _end(instance: Instance, reason: str, double: bool = False, broken: bool = False) -> Terminate:
-    return Terminate(instance.name, instance.cloud, instance.instance_id, reason, double, broken)
+                yield Terminate(instance, "no launch claims it", double=True)

@@ -1,15 +1,31 @@
 """What was wanted, bought and ended, and what it cost: written before the money is spent, kept for ever."""
 
-import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from sqlalchemy import JSON, Column, Engine, Float, Integer, MetaData, String, Table, Text, insert, select, update
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    case,
+    func,
+    insert,
+    select,
+    update,
+)
 
+from autoscaler.selection import Experience
 from autoscaler.types import Intent, IntentState
 
-_BOOT_SAMPLE = 20
+_SAMPLE = 20
 _OVER = (IntentState.ENDED.value, IntentState.FAILED.value)
 metadata = MetaData()
 
@@ -25,13 +41,20 @@ intents = Table(
     Column("instance_id", String(128)),
     Column("price_usd_per_hour", Float),
     Column("usual_boot_s", Float),
-    Column("wanted_at", Float, nullable=False),
+    Column("wanted_at", Float, nullable=False, index=True),
     Column("buying_at", Float),
     Column("answered_at", Float),
     Column("bought_at", Float),
     Column("joined_at", Float),
-    Column("ended_at", Float),
+    Column("ended_at", Float, index=True),
     Column("reason", Text, nullable=False, default=""),
+    Column("gpu_name", String(64)),
+    Column("region", String(64)),
+    Column("machine_id", String(128)),
+    Column("accepted_usd_per_hour", Float),
+    Column("phases", JSON, nullable=False),
+    Column("rival_of", String(128)),
+    Column("broken", Boolean, nullable=False),
 )
 
 events = Table(
@@ -54,9 +77,11 @@ class Ledger:
         """Create what is missing."""
         metadata.create_all(self._engine)
 
-    def want(self, name: str, node_type: str, tags: Mapping[str, str], sentence: str) -> Intent:
+    def want(
+        self, name: str, node_type: str, tags: Mapping[str, str], sentence: str, rival_of: str | None = None
+    ) -> Intent:
         """Write down a new intent."""
-        intent = Intent(name, node_type, IntentState.WANTED, self._clock(), dict(tags))
+        intent = Intent(name, node_type, IntentState.WANTED, self._clock(), dict(tags), rival_of=rival_of)
         with self._engine.begin() as connection:
             connection.execute(insert(intents).values(**_row(intent)))
             connection.execute(insert(events).values(at=intent.wanted_at, name=name, sentence=sentence))
@@ -70,6 +95,11 @@ class Ledger:
             connection.execute(insert(events).values(at=self._clock(), name=intent.name, sentence=sentence))
         return changed
 
+    def note(self, subject: str, sentence: str) -> None:
+        """Write a sentence about a cloud, a budget or a machine that no launch claims."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(events).values(at=self._clock(), name=subject, sentence=sentence))
+
     def live(self) -> list[Intent]:
         """Intents that are not over, oldest first."""
         rows = select(intents).where(intents.c.state.not_in(_OVER)).order_by(intents.c.wanted_at)
@@ -82,24 +112,59 @@ class Ledger:
         with self._engine.connect() as connection:
             return [_intent(row) for row in connection.execute(rows)][::-1]
 
+    def over(self, node_type: str, limit: int = _SAMPLE) -> list[Intent]:
+        """The launches of a node type that ended last, in the order of their end."""
+        rows = select(intents).where(intents.c.node_type == node_type, intents.c.ended_at.is_not(None))
+        with self._engine.connect() as connection:
+            newest = connection.execute(rows.order_by(intents.c.ended_at.desc()).limit(limit))
+            return [_intent(row) for row in newest][::-1]
+
     def recent_events(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest sentences, oldest of them first: at (unix seconds), name, sentence."""
         rows = select(events.c.at, events.c.name, events.c.sentence).order_by(events.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
             return [dict(row._mapping) for row in connection.execute(rows)][::-1]
 
-    def usual_boot_s(self, cloud: str) -> float | None:
-        """The median of the cloud's last 20 boots, from the wish to the joined node; None without a history."""
-        joined = select(intents.c.wanted_at, intents.c.joined_at)
-        joined = joined.where(intents.c.cloud == cloud, intents.c.joined_at.is_not(None))
+    def experiences(self, cloud: str) -> dict[tuple[str, str | None], Experience]:
+        """What the last 20 launches of each GPU at `cloud` were like, by (cloud, GPU)."""
+        rows = select(intents).where(intents.c.cloud == cloud, intents.c.bought_at.is_not(None))
         with self._engine.connect() as connection:
-            rows = connection.execute(joined.order_by(intents.c.wanted_at.desc()).limit(_BOOT_SAMPLE))
-            boots = [row.joined_at - row.wanted_at for row in rows]
-        return statistics.median(boots) if boots else None
+            newest = connection.execute(rows.order_by(intents.c.wanted_at.desc()).limit(_SAMPLE * 5))
+            seen: dict[str | None, list[Intent]] = {}
+            for intent in map(_intent, newest):
+                seen.setdefault(intent.gpu_name, []).append(intent)
+        return {(cloud, gpu): Experience.of(launches[:_SAMPLE]) for gpu, launches in seen.items()}
+
+    def usual_boot_s(self, cloud: str) -> float | None:
+        """The median of the cloud's last 20 boots, from the purchase to the joined node; None without a history."""
+        joined = select(intents).where(intents.c.cloud == cloud, intents.c.joined_at.is_not(None))
+        with self._engine.connect() as connection:
+            rows = connection.execute(joined.order_by(intents.c.wanted_at.desc()).limit(_SAMPLE))
+            return Experience.of([_intent(row) for row in rows]).usual_boot_s
+
+    def spent_usd(self, since: float) -> dict[str, float]:
+        """What launches that are over have cost from `since` (unix seconds) on, by cloud, in USD."""
+        start = case((intents.c.bought_at < since, since), else_=intents.c.bought_at)
+        cost = (intents.c.ended_at - start) / 3600 * intents.c.price_usd_per_hour
+        rows = select(intents.c.cloud, func.sum(cost)).where(
+            intents.c.ended_at > since, intents.c.bought_at.is_not(None), intents.c.cloud.is_not(None)
+        )
+        with self._engine.connect() as connection:
+            return {cloud: float(usd or 0.0) for cloud, usd in connection.execute(rows.group_by(intents.c.cloud))}
+
+
+def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[str, float]:
+    """What launches that are not over have cost from `since` on, by cloud, in USD."""
+    spent: dict[str, float] = {}
+    for intent in live:
+        if intent.cloud is not None:
+            seconds = min(intent.billed_s(now), max(0.0, now - since))
+            spent[intent.cloud] = spent.get(intent.cloud, 0.0) + seconds / 3600 * (intent.price_usd_per_hour or 0.0)
+    return spent
 
 
 def _row(intent: Intent) -> dict[str, Any]:
-    return asdict(intent) | {"state": intent.state.value, "tags": dict(intent.tags)}
+    return asdict(intent) | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
 
 
 def _intent(row: Any) -> Intent:

@@ -2,23 +2,24 @@
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, decide
-from autoscaler.errors import CloudError, Draining, NoCapacity, UnknownNodeType
+from autoscaler import budget, races
+from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, Wait, decide
+from autoscaler.errors import Draining, UnknownNodeType
+from autoscaler.holds import Breaker, Holds
+from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
 from autoscaler.provider import CloudProvider
-from autoscaler.selection import rank
-from autoscaler.types import Activity, Instance, Intent, IntentState, LaunchRequest, NodeType, Offer
-from autoscaler.view import instance_view
+from autoscaler.purchasing import Purchasing, Terms
+from autoscaler.types import Activity, Equipment, Intent, IntentState, NodeType, Offer
+from autoscaler.view import instance_view, spending_view
+from autoscaler.watch import Pace, Watch
 
 _log = logging.getLogger(__name__)
 # Ours, beside Ray's tags: one of Ray's launch requests covers several calls and node types.
 _CALL_TAG = "aima-launch-call"
-_CLOUD_TIMEOUT_S = 20.0
 # What Ray said of a node counts for this long: it reports every second, unless it is down.
 _ACTIVITY_FRESH_S = 15.0
 
@@ -33,19 +34,25 @@ class Reconciler:
         providers: Mapping[str, CloudProvider],
         ledger: Ledger,
         clock: Callable[[], float],
-        environment_for: Callable[[str, NodeType], Mapping[str, str]],
+        equip: Callable[[str, NodeType, Offer], Equipment],
         policy: Policy | None = None,
+        budgets: budget.Budgets | None = None,
+        pace: Pace | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._cluster_id, self._providers, self._ledger, self._clock = cluster_id, dict(providers), ledger, clock
         self._node_types = {node_type.name: node_type for node_type in node_types}
-        self._environment_for = environment_for
-        self._policy = policy or Policy()
-        self._intents = {intent.name: intent for intent in ledger.live()}
-        self._cooling: dict[tuple[str, str], float] = {}
-        self._degraded: dict[str, str] = {}
+        self._policy, self._pace = policy or Policy(), pace or Pace({})
+        self._budgets, self._breaker = budgets or budget.Budgets(), breaker or Breaker()
+        self._launches, self._holds = Launches(ledger, clock), Holds()
+        self._watch = Watch(self._providers, self._launches, self._holds, clock, self._pace)
+        terms = Terms(self._policy.max_age_s, self._policy.cool_down_s, self._budgets)
+        self._purchasing = Purchasing(
+            self._providers, self._launches, ledger, self._holds, self._watch, clock, equip, terms, self._pace
+        )
         self._activities: dict[str, tuple[float, Activity]] = {}
         self._unused_since: dict[str, float] = {}
-        self._draining = False
+        self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._ticking = asyncio.Lock()
 
@@ -56,22 +63,23 @@ class Reconciler:
         """
         if node_type not in self._node_types:
             raise UnknownNodeType(node_type, self._node_types)
-        if self._draining:
+        if self._purchasing.stopped:
             raise Draining("the cluster is stopping: no machine is bought any more")
         names = [i.name for i in self.nodes() if i.tags.get(_CALL_TAG) == call_id]
-        new = [f"{self._cluster_id}-{node_type}-{secrets.token_hex(4)}" for _ in range(count - len(names))]
-        for name in new:
-            why = f"Ray asks for a worker of type {node_type}"
-            self._intents[name] = self._ledger.want(name, node_type, {**tags, _CALL_TAG: call_id}, why)
+        tags, why = {**tags, _CALL_TAG: call_id}, f"Ray asks for a worker of type {node_type}"
+        for _ in range(count - len(names)):
+            names.append(self._launches.want(self._cluster_id, node_type, tags, why))
+            if self._node_types[node_type].race:
+                second = f"a second candidate for {names[-1]}: the first to join stays"
+                self._launches.want(self._cluster_id, node_type, tags, second, rival_of=names[-1])
         self._wake.set()
-        return names + new
+        return names
 
     def terminate(self, names: Sequence[str], reason: str) -> None:
-        """These are not wanted any more; unknown and ended names are ignored."""
+        """These are not wanted any more, nor their rivals; unknown and ended names are ignored."""
         for name in names:
-            intent = self._intents.get(name)
-            if intent is not None and intent.live and intent.state is not IntentState.ENDING:
-                self._change(intent, f"it is to end: {reason}", state=IntentState.ENDING, reason=reason)
+            for intent in races.pair(self._launches.live(), name):
+                self._launches.end(intent.name, reason)
         self._wake.set()
 
     def nodes(self) -> list[Intent]:
@@ -79,15 +87,37 @@ class Reconciler:
 
         so that Ray neither forgets a node that still runs nor buys another in its place too early.
         """
-        return [intent for intent in self._intents.values() if intent.live]
+        return races.visible(self._launches.live())
+
+    def find(self, name: str) -> Intent | None:
+        """The launch, seen by Ray or not; None when it is over or unknown."""
+        return self._launches.get(name)
 
     def mark_joined(self, name: str) -> None:
-        """The instance has become a Ray node."""
-        intent = self._intents.get(name)
+        """The instance has become a Ray node. Its rival has lost."""
+        intent = self._launches.get(name)
         if intent is not None and intent.joined_at is None:
             now = self._clock()
             sentence = f"it joined {now - intent.wanted_at:.1f} s after it was wanted"
-            self._change(intent, sentence, joined_at=now)
+            self._launches.change(name, sentence, joined_at=now, phases={**intent.phases, "joined": now})
+            for other in races.pair(self._launches.live(), name):
+                if other.name != name and intent.state is not IntentState.ENDING:
+                    self._launches.end(other.name, f"{name} joined first")
+            self._wake.set()
+
+    def mark_phase(self, name: str, phase: str) -> None:
+        """The instance has reached a boot phase."""
+        intent = self._launches.get(name)
+        if intent is not None and phase not in intent.phases:
+            phases = {**intent.phases, phase: self._clock()}
+            self._launches.change(name, f"it reports: {phase}", phases=phases)
+
+    def mark_failed(self, name: str, reason: str) -> None:
+        """The instance reports that it cannot work: it is ended, and its machine left alone for a while."""
+        intent = self._launches.get(name)
+        if intent is not None and self._launches.end(name, f"it reports: {reason}", broken=True):
+            self._rest(intent, reason)
+        self._wake.set()
 
     def observe(self, activities: Mapping[str, Activity]) -> None:
         """What Ray says of its nodes now, by launch name."""
@@ -112,7 +142,7 @@ class Reconciler:
                 await self.tick()
             except Exception:  # the loop that ends what costs money must not end
                 _log.exception("a tick failed; the next one follows")
-            pause_s = interval_s if self.nodes() else idle_interval_s
+            pause_s = interval_s if self._launches.live() else idle_interval_s
             waits = {asyncio.ensure_future(self._wake.wait()), asyncio.ensure_future(stop.wait())}
             _done, pending = await asyncio.wait(waits, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
             for task in pending:
@@ -120,174 +150,128 @@ class Reconciler:
             self._wake.clear()
 
     async def tick(self) -> None:
-        """One round: list all clouds side by side, decide, act."""
+        """One round: list all clouds side by side, decide, act. What is slow goes on beside the next rounds."""
         async with self._ticking:
-            names, now = list(self._providers), self._clock()  # a listing tells nothing of later than its request
-            listings = await asyncio.gather(*(self._list(name) for name in names))
-            listed = dict(zip(names, listings, strict=True))
-            observed = Observed(self.nodes(), listed, self._node_types, self._unused())
+            listings = await self._watch.look()
+            now = self._clock()
+            spendings = self._purchasing.spendings()
+            observed = Observed(
+                intents=self._launches.live(),
+                listings=listings,
+                node_types=self._node_types,
+                unused=self._unused(),
+                purchasing=frozenset(key[1] for key in self._tasks if key[0] == "buy"),
+                held={cloud: why for cloud in self._providers if (why := self._holds.cloud(cloud, now))},
+                tripped=self._tripped(now),
+                drained=budget.drains(self._budgets, spendings),
+            )
+            for warning in budget.warnings(self._budgets, spendings):
+                self._launches.note("budget", warning, warning.split(" of the ")[1])
             for command in decide(observed, now, self._policy):
-                await self._act(command)
+                self._act(command)
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=self._pace.patience_s)
 
     async def drain(self, timeout_s: float) -> None:
         """End everything, buy nothing more; returns when good listings show nothing. Raises TimeoutError."""
-        self._draining = True
-        self.terminate([intent.name for intent in self.nodes()], "the cluster is stopping")
+        self._purchasing.stopped = True
+        self.terminate([intent.name for intent in self._launches.live()], "the cluster is stopping")
         async with asyncio.timeout(timeout_s):
-            while self.nodes() or await self._anything_listed():
+            while self._launches.live() or not await self._nothing_listed():
                 await self.tick()
                 await asyncio.sleep(0.1)
 
-    async def _anything_listed(self) -> bool:
-        listings = await asyncio.gather(*(self._list(name) for name in self._providers))
-        return any(listing is None or len(listing) > 0 for listing in listings)
+    async def _nothing_listed(self) -> bool:
+        listings = (await self._watch.look()).values()
+        return all(listing is not None and not listing.instances for listing in listings)
 
-    async def _list(self, cloud: str) -> Sequence[Instance] | None:
-        try:
-            async with asyncio.timeout(_CLOUD_TIMEOUT_S):
-                listing = await self._providers[cloud].list_instances()
-        except Exception as error:  # whatever ails one cloud must not keep the others from being watched
-            self._trouble(cloud, "its list of instances cannot be had", error)
-            return None
-        self._degraded.pop(cloud, None)
-        return listing
+    def _tripped(self, now: float) -> dict[str, str]:
+        """Node types whose launches fail one after the other."""
+        found = {}
+        for name in self._node_types:
+            hold = self._breaker.trip(self._launches.over(name))
+            if hold is not None and hold.until > now:
+                found[name] = f"{name} rests for {hold.until - now:.0f} s: {hold.reason}"
+                self._launches.note(name, f"nothing is bought for a while: {hold.reason}", "breaker")
+        return found
 
-    def _trouble(self, cloud: str, what: str, error: Exception) -> None:
-        """Show it as degraded. An error that is no cloud's is a defect of ours: its traceback goes to the log."""
-        if not isinstance(error, CloudError | TimeoutError):
-            _log.error("%s: %s", cloud, what, exc_info=error)
-        self._degraded[cloud] = f"{what}: {error or 'no answer in time'}"
-
-    async def _act(self, command: Command) -> None:
+    def _act(self, command: Command) -> None:
         if isinstance(command, Buy):
-            await self._buy(command)
+            self._buy(command)
+        elif isinstance(command, Wait):
+            self._launches.waits(command.name, command.reason)
         elif isinstance(command, Adopt):
-            self._bought(command.name, command.instance, "found by its name after an unclear answer")
+            self._purchasing.bought(command.name, command.instance, "found by its name after an unclear answer")
         elif isinstance(command, Terminate):
-            await self._terminate(command)
+            self._end(command)
         else:
             self._close(command)
 
-    async def _buy(self, command: Buy) -> None:
-        """Try offers, best first, each written down before the cloud is asked."""
-        offers = await self._offers(command.clouds, self._node_types[self._intents[command.name].node_type])
-        for offer in rank(offers, self._cooling, self._clock()):
-            intent = self._intents[command.name]
-            if intent.state is not IntentState.WANTED or self._draining:
-                return  # given up while an offer was tried
-            self._write_ahead(intent, offer)
-            try:
-                instance = await self._create(command.name, offer)
-            except NoCapacity as error:
-                self._refused(command.name, offer, error)
-            except Exception as error:  # an unknown failure is an unknown outcome: it may have been bought
-                self._trouble(offer.cloud, "a purchase got no clear answer", error)
-                self._unclear(command.name, offer, error)
-                return
-            else:
-                self._bought(command.name, instance, f"bought from {offer.cloud}")
-                return
+    def _buy(self, command: Buy) -> None:
+        intent = self._launches.get(command.name)
+        if intent is not None:
+            node_type = self._node_types[intent.node_type]
+            self._start(("buy", intent.name), self._purchasing.buy(intent.name, node_type, command.clouds))
 
-    def _write_ahead(self, intent: Intent, offer: Offer) -> None:
-        usual_s = offer.usual_boot_s
-        self._change(
-            intent,
-            f"buying one from {offer.cloud} for {offer.price_usd_per_hour:g} USD/h, usually {usual_s:.0f} s",
-            state=IntentState.BUYING,
-            cloud=offer.cloud,
-            offer_id=offer.offer_id,
-            price_usd_per_hour=offer.price_usd_per_hour,
-            usual_boot_s=usual_s,
-            buying_at=self._clock(),
-            answered_at=None,
-        )
+    def _start(self, key: tuple[str, ...], work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside the loop, once at a time."""
+        if key in self._tasks:
+            work.close()
+            return
+        self._tasks[key] = task = asyncio.create_task(work)
+        task.add_done_callback(lambda done: self._finished(key, done))
 
-    async def _create(self, name: str, offer: Offer) -> Instance:
-        node_type = self._node_types[self._intents[name].node_type]
-        environment = self._environment_for(name, node_type)
-        request = LaunchRequest(name, node_type, offer, environment, self._policy.max_age_s)
-        async with asyncio.timeout(_CLOUD_TIMEOUT_S):
-            return await self._providers[offer.cloud].create_instance(request)
+    def _finished(self, key: tuple[str, ...], task: asyncio.Task[None]) -> None:
+        self._tasks.pop(key, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("%s failed; the next tick goes on", " ".join(key), exc_info=error)
 
-    async def _offers(self, clouds: Sequence[str], node_type: NodeType) -> list[Offer]:
-        """All offers, with the boot time that this cluster has seen where it has seen one."""
-        offers: list[Offer] = []
-        for cloud in clouds:
-            try:
-                async with asyncio.timeout(_CLOUD_TIMEOUT_S):
-                    offers += await self._providers[cloud].list_offers(node_type)
-            except Exception as error:  # the other clouds may sell
-                self._trouble(cloud, "its offers cannot be had", error)
-        seen = {cloud: self._ledger.usual_boot_s(cloud) for cloud in clouds}
-        return [replace(offer, usual_boot_s=seen[offer.cloud] or offer.usual_boot_s) for offer in offers]
+    def _end(self, command: Terminate) -> None:
+        instance, intent = command.instance, self._launches.get(command.instance.name)
+        if command.double or intent is None:
+            self._launches.note(instance.name, f"ending {instance.instance_id} at {instance.cloud}: {command.reason}")
+        elif self._launches.end(instance.name, command.reason, broken=command.broken) and command.broken:
+            self._rest(intent, command.reason)
+        self._start(("end", instance.cloud, instance.instance_id), self._ask_for_end(command))
 
-    def _refused(self, name: str, offer: Offer, error: NoCapacity) -> None:
-        self._rest(offer.cloud, offer.offer_id)
-        intent = self._intents[name]
-        state = IntentState.WANTED if intent.state is IntentState.BUYING else intent.state
-        sentence = f"{offer.cloud} has none: {error}; this offer rests for {self._policy.cool_down_s:.0f} s"
-        self._change(intent, sentence, state=state, cloud=None, offer_id=None, buying_at=None, reason=sentence)
-
-    def _rest(self, cloud: str, offer_id: str) -> None:
-        """Leave an offer alone for a while."""
-        self._cooling[cloud, offer_id] = self._clock() + self._policy.cool_down_s
-
-    def _unclear(self, name: str, offer: Offer, error: Exception) -> None:
-        sentence = f"{offer.cloud} gave no clear answer ({error or 'none in time'}); its list will tell"
-        self._change(self._intents[name], sentence, answered_at=self._clock())
-
-    def _bought(self, name: str, instance: Instance, sentence: str) -> None:
-        intent = self._intents[name]
-        # Whoever gave it up meanwhile is right: it stays ENDING and the next tick ends it.
-        state = IntentState.BOUGHT if intent.state is IntentState.BUYING else intent.state
-        self._change(
-            intent,
-            sentence,
-            state=state,
-            instance_id=instance.instance_id,
-            bought_at=instance.created_at,
-            answered_at=self._clock(),
-            price_usd_per_hour=instance.price_usd_per_hour,
-        )
-
-    async def _terminate(self, command: Terminate) -> None:
-        intent = self._intents.get(command.name)
-        if intent is not None and not command.double and intent.state in (IntentState.BUYING, IntentState.BOUGHT):
-            self._change(intent, f"it is to end: {command.reason}", state=IntentState.ENDING, reason=command.reason)
-            if command.broken and intent.offer_id is not None:
-                self._rest(command.cloud, intent.offer_id)
-        elif intent is None or command.double:
-            _log.warning("ending %s at %s: %s", command.name, command.cloud, command.reason)
+    async def _ask_for_end(self, command: Terminate) -> None:
+        instance = command.instance
         try:
-            async with asyncio.timeout(_CLOUD_TIMEOUT_S):
-                await self._providers[command.cloud].terminate_instance(command.instance_id)
+            async with asyncio.timeout(self._pace.call_timeout_s):
+                await self._providers[instance.cloud].terminate_instance(instance.instance_id)
         except Exception as error:  # the next tick tries again, and other machines are to end meanwhile
-            self._trouble(command.cloud, f"it does not end {command.name}, which is tried again", error)
+            self._watch.trouble(instance.cloud, "end", f"it does not end {instance.name}, which is tried again", error)
+
+    def _rest(self, intent: Intent, reason: str) -> None:
+        """Leave a broken machine and its offer alone for a while."""
+        if intent.cloud is not None and intent.offer_id is not None:
+            key = (intent.cloud, intent.offer_id)
+            self._holds.rest(key, intent.machine_id, self._clock(), self._policy.cool_down_s, reason)
 
     def _close(self, command: Close) -> None:
-        now = self._clock()
-        intent = self._intents[command.name]
-        state = IntentState.FAILED if command.failed else IntentState.ENDED
-        sentence = f"gone: {command.reason}; it cost {intent.cost_usd(now):.6f} USD for {intent.billed_s(now):.1f} s"
-        self._change(intent, sentence, state=state, ended_at=now, reason=command.reason)
-        for known in (self._intents, self._activities, self._unused_since):
+        intent = self._launches.get(command.name)
+        if intent is not None and command.broken and not intent.broken and intent.bought_at is not None:
+            self._rest(intent, command.reason)
+        self._launches.close(command.name, command.reason, command.failed, command.broken)
+        for known in (self._activities, self._unused_since):
             known.pop(command.name, None)
 
-    def _change(self, intent: Intent, sentence: str, **values: Any) -> None:
-        self._intents[intent.name] = self._ledger.change(intent, sentence, **values)
-        _log.info("%s: %s", intent.name, sentence)
-
     def fleet(self) -> dict[str, Any]:
-        """A JSON-able view of all launches, the ended ones too, of troubled clouds and of the latest events."""
+        """A JSON-able view of all launches, the ended ones too, of money, troubled clouds and the latest events."""
         now = self._clock()
         busy_with = {name: "; ".join(activity.reasons) for name, (_at, activity) in self._activities.items()}
-        intents = [self._intents.get(intent.name, intent) for intent in self._ledger.recent()]
+        spendings = self._purchasing.spendings()
         return {
-            "instances": [instance_view(intent, now, busy_with.get(intent.name, "")) for intent in intents],
+            "instances": [
+                instance_view(self._launches.get(intent.name) or intent, now, busy_with.get(intent.name, ""))
+                for intent in self._ledger.recent()
+            ],
             "clouds": sorted({cloud for node_type in self._node_types.values() for cloud in node_type.clouds}),
             "usual_boot_s": next(
                 (usual for cloud in self._providers if (usual := self._ledger.usual_boot_s(cloud)) is not None), None
             ),
-            "degraded": dict(self._degraded),
+            "degraded": self._watch.degraded(),
+            "holds": self._holds.view(now),
+            "spending": spending_view(self._budgets, spendings),
             "events": self._ledger.recent_events(),
         }

@@ -19,6 +19,7 @@ class NodeType:
 
     `resources` are Ray's (CPU, GPU). Empty tuples allow everything; `trust` is the least that will do; `regions` are
     "EU", country codes or a cloud's own names; `min_cuda` is "12.8"-like. Local machines are taken as they are.
+    `race` buys two candidates for every launch: the first to join stays, the other is ended.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NodeType:
     regions: tuple[str, ...] = ()
     trust: Trust = Trust.COMMUNITY
     max_price_usd_per_hour: float | None = None
+    race: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,20 @@ class Offer:
     availability: float = 1.0
     reliability: float = 1.0
     machine_id: str | None = None
+
+    @property
+    def full_usd_per_hour(self) -> float:
+        """What it bills while it runs, storage included."""
+        return self.price_usd_per_hour + self.storage_usd_per_hour
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a machine starts with. `environment` holds no secret but a one-time token."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    start_command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,6 +116,18 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Listing:
+    """A cloud's complete list as of the moment (unix seconds) at which it was asked for: it tells nothing of later.
+
+    `news` is False when decisions were already made on it: then it only shows that the cloud can be watched.
+    """
+
+    instances: tuple[Instance, ...]
+    as_of: float
+    news: bool = True
+
+
+@dataclass(frozen=True)
 class Activity:
     """What Ray says of a node: whether any CPU, GPU or custom resource is in use, and why it calls the node busy."""
 
@@ -123,6 +151,9 @@ class Intent:
     """One launch. Times are unix seconds; `tags` are Ray's and come back unchanged.
 
     `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
+    `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the one that the cloud charges.
+    `phases`: boot phase -> when it was reached. `rival_of`: the launch whose other candidate this is. `broken`: the
+    machine or its cloud was to blame for the end.
     """
 
     name: str
@@ -141,6 +172,13 @@ class Intent:
     joined_at: float | None = None
     ended_at: float | None = None
     reason: str = ""
+    gpu_name: str | None = None
+    region: str | None = None
+    machine_id: str | None = None
+    accepted_usd_per_hour: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+    rival_of: str | None = None
+    broken: bool = False
 
     @property
     def live(self) -> bool:

@@ -1,7 +1,9 @@
 """The fleet as people and the service see it: plain values, ready for JSON."""
 
+from dataclasses import asdict
 from typing import Any
 
+from autoscaler.budget import Budgets, Spendings, warnings
 from autoscaler.types import Intent, IntentState
 
 
@@ -17,6 +19,10 @@ def instance_view(intent: Intent, now: float, busy_with: str = "") -> dict[str, 
         "wanted_at": intent.wanted_at,
         "ended_at": intent.ended_at,
         "price_usd_per_hour": intent.price_usd_per_hour,
+        "accepted_usd_per_hour": intent.accepted_usd_per_hour,
+        "gpu_name": intent.gpu_name,
+        "region": intent.region,
+        "phases": {name: round(at - intent.wanted_at, 3) for name, at in intent.phases.items()},
         "usual_boot_s": intent.usual_boot_s,
         "boot_s": None if intent.joined_at is None else round(intent.joined_at - intent.wanted_at, 3),
         "billed_s": round(intent.billed_s(now), 3),
@@ -25,13 +31,30 @@ def instance_view(intent: Intent, now: float, busy_with: str = "") -> dict[str, 
     }
 
 
+def spending_view(budgets: Budgets, spendings: Spendings) -> dict[str, Any]:
+    """What each cloud and all together cost: USD per hour now, USD today and this month (UTC), limits, warnings."""
+    return {
+        "scopes": {scope: {k: round(v, 6) for k, v in asdict(s).items()} for scope, s in spendings.items()},
+        "limits": {
+            scope: {
+                "per_hour_usd": budget.per_hour_usd,
+                "per_day_usd": budget.per_day_usd,
+                "per_month_usd": budget.per_month_usd,
+            }
+            for scope, budget in budgets.scopes()
+        },
+        "warnings": warnings(budgets, spendings),
+    }
+
+
 def _phase(intent: Intent, busy_with: str) -> str:
     if intent.state is IntentState.BOUGHT:
         if intent.joined_at is None:
-            return "its machine boots and joins"
+            latest = max(intent.phases, key=lambda name: intent.phases[name], default="")
+            return f"its machine boots and joins{f' (so far: {latest})' if latest else ''}"
         return f"a Ray node: {busy_with}" if busy_with else "a Ray node"
     return {
-        IntentState.WANTED: intent.reason or "looking for an offer",
+        IntentState.WANTED: f"waits: {intent.reason}" if intent.reason else "looking for an offer",
         IntentState.BUYING: f"buying one from {intent.cloud}",
         IntentState.ENDING: f"ending: {intent.reason}",
         IntentState.ENDED: f"gone: {intent.reason}",

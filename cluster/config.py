@@ -3,12 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cluster.settings import NodeTypeSettings, Settings
+from cluster.settings import Settings
 
 _ENVIRONMENT_PREFIX = "AIMA_"
 # Named AIMA_* as well, but addressed to one process or one worker, not settings.
@@ -90,8 +90,9 @@ def _way_out(keys: tuple[str, ...], problem: Any) -> str:
         return str(problem["msg"])
     model: Any = Settings
     for key in keys[:-1]:
-        annotation = model.model_fields[key].annotation if key in model.model_fields else NodeTypeSettings
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else NodeTypeSettings
+        is_section = isinstance(model, type) and issubclass(model, BaseModel)
+        # Of a mapping, the key is a name and the section stands in its values.
+        model = model.model_fields[key].annotation if is_section else get_args(model)[-1]
     return f"unknown key; allowed here: {', '.join(sorted(model.model_fields))}"
 
 

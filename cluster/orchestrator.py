@@ -11,7 +11,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
@@ -23,7 +23,8 @@ from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.ledger import Ledger
 from autoscaler.providers import load_provider
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import Activity, LaunchRequest, NodeType
+from autoscaler.types import Activity, Equipment, IntentState, LaunchRequest, NodeType, Offer
+from cluster.clouds import budgets, node_types
 from cluster.config import load_settings
 from cluster.database import open_engine
 from cluster.environment import without_secrets
@@ -83,7 +84,7 @@ class Orchestrator:
             providers={"local": self._local_cloud()},
             ledger=ledger,
             clock=time.time,
-            environment_for=self._environment_for,
+            equip=self._equip,
             policy=Policy(
                 list_lag_s=3.0,
                 join_timeout_s=settings.scaling.join_timeout_s,
@@ -91,6 +92,7 @@ class Orchestrator:
                 unused_limit_s=settings.scaling.unused_limit_s,
                 cool_down_s=settings.scaling.cool_down_s,
             ),
+            budgets=budgets(settings),
         )
 
     def _local_cloud(self) -> Any:
@@ -103,25 +105,24 @@ class Orchestrator:
             price_usd_per_hour=self.settings.local.price_usd_per_hour,
         )
 
-    def _environment_for(self, name: str, node_type: NodeType) -> Mapping[str, str]:
-        return {
-            "AIMA_ORCHESTRATOR_URL": self.card.orchestrator_url,
-            "AIMA_JOIN_TOKEN": self.joins.issue(name),
-        }
+    def _equip(self, name: str, _node_type: NodeType, _offer: Offer) -> Equipment:
+        return Equipment(
+            {"AIMA_ORCHESTRATOR_URL": self.card.orchestrator_url, "AIMA_JOIN_TOKEN": self.joins.issue(name)}
+        )
 
     def admit(self, name: str, token: str) -> dict[str, Any]:
         """Everything a worker needs to become a Ray node. Raises Refused."""
         report_token = self.joins.redeem(name, token)
-        node_type = next((n.node_type for n in self.reconciler.nodes() if n.name == name), None)
-        if node_type is None:
+        intent = self.reconciler.find(name)
+        if intent is None or intent.state is IntentState.ENDING:
             raise Refused(f"{name} is not wanted any more")
         address = first_free(self._next_block, _is_free)
         self._next_block = int((address.base_port - 10_000) / 64) + 1
-        shape = self.settings.node_types[node_type]
+        shape = self.settings.node_types[intent.node_type]
         return {
             "report_token": report_token,
             "ray_token": self.state.token("ray"),
-            "node_type": node_type,
+            "node_type": intent.node_type,
             "host": address.host,
             "node_manager_port": address.node_manager_port,
             "max_age_s": self.settings.scaling.max_age_s,
@@ -133,19 +134,6 @@ class Orchestrator:
                 *address.ray_start_flags(),
             ],
         }
-
-
-def node_types(settings: Settings) -> list[NodeType]:
-    """The settings' node types as the autoscaler knows them."""
-    return [
-        NodeType(
-            name=name,
-            resources={"CPU": shape.cpus, "GPU": shape.gpus},
-            max_count=shape.max_count,
-            clouds=tuple(shape.clouds),
-        )
-        for name, shape in settings.node_types.items()
-    ]
 
 
 def _local_worker_command(_request: LaunchRequest) -> list[str]:

@@ -18,6 +18,9 @@ class NodeTypeSettings(_Frozen):
     gpus: Annotated[float, Field(ge=0)] = 1.0
     max_count: Annotated[int, Field(ge=0, le=300)] = 2
     clouds: tuple[Literal["local"], ...] = ("local",)
+    max_price_usd_per_hour: Annotated[float, Field(gt=0)] | None = None
+    # Buy two candidates for every launch: the first to join stays, the other is ended.
+    race: bool = False
 
 
 class HttpSettings(_Frozen):
@@ -54,6 +57,27 @@ class LocalCloudSettings(_Frozen):
     price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
+class LimitSettings(_Frozen):
+    """The most that may be spent, in USD, days and months by UTC; null for no limit."""
+
+    per_hour_usd: Annotated[float, Field(ge=0)] | None = None
+    per_day_usd: Annotated[float, Field(ge=0)] | None = None
+    per_month_usd: Annotated[float, Field(ge=0)] | None = None
+
+
+class BudgetSettings(LimitSettings):
+    """Limits for all clouds together, and for each cloud that is to have its own."""
+
+    per_hour_usd: Annotated[float, Field(ge=0)] | None = 10.0
+    per_day_usd: Annotated[float, Field(ge=0)] | None = 50.0
+    per_month_usd: Annotated[float, Field(ge=0)] | None = 300.0
+    # From this share of a limit on, status and events warn.
+    warn_at: Annotated[float, Field(gt=0, le=1)] = 0.8
+    # Whether a day or month that is used up also ends what runs. Nothing new is bought in any case.
+    drain: bool = False
+    clouds: Mapping[Literal["local"], LimitSettings] = {}
+
+
 class Settings(_Frozen):
     """Everything a cluster can be told. Unset paths follow `state_dir`."""
 
@@ -64,6 +88,7 @@ class Settings(_Frozen):
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
     local: LocalCloudSettings = LocalCloudSettings()
+    budgets: BudgetSettings = BudgetSettings()
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
 
     def resolved(self) -> "Settings":

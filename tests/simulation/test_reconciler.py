@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,9 +13,10 @@ from sqlalchemy import Engine
 from autoscaler.decide import Policy
 from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.ledger import Ledger
+from autoscaler.provider import CloudProvider
 from autoscaler.providers.fake import Fault, Provider
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import Activity, Instance, Intent, IntentState, NodeType
+from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
 from cluster.database import open_engine
 
 TICK_S = 1.0
@@ -23,6 +25,10 @@ TYPES = [
     NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("fake",)),
     NodeType("cpu", {"CPU": 1}, max_count=2, clouds=("fake",)),
 ]
+
+
+def equip(_name: str, _type: NodeType, _offer: Offer) -> Equipment:
+    return Equipment()
 
 
 class World:
@@ -38,9 +44,11 @@ class World:
 
     def restart(self) -> None:
         """A new process on the same ledger and cloud."""
-        self.reconciler = Reconciler(
-            "c1", TYPES, {"fake": self.cloud}, self.ledger, lambda: self.now, lambda _name, _type: {}, POLICY
-        )
+        self.use({"fake": self.cloud}, TYPES)
+
+    def use(self, clouds: Mapping[str, CloudProvider], types: Sequence[NodeType], **options: Any) -> None:
+        """Reconcile these clouds with these node types from now on."""
+        self.reconciler = Reconciler("c1", types, clouds, self.ledger, lambda: self.now, equip, POLICY, **options)
 
     def tick(self, times: int = 1, advance_s: float = TICK_S) -> None:
         for _ in range(times):
@@ -284,7 +292,7 @@ class Broken(Provider):
 def test_a_defect_in_one_clouds_client_does_not_stop_the_others(world: World) -> None:
     types = [NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("broken", "fake"))]
     clouds = {"broken": Broken(clock=lambda: world.now, name="broken"), "fake": world.cloud}
-    world.reconciler = Reconciler("c1", types, clouds, world.ledger, lambda: world.now, lambda _n, _t: {}, POLICY)
+    world.use(clouds, types)
     world.launch()
     world.tick(2)
     assert world.cloud.created == 1

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, decide
-from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, NodeType
+from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, Wait, decide
+from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 NOW = 10_000.0
 POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=3600.0)
@@ -32,16 +32,22 @@ def commands(
     red: Sequence[Instance] | None = (),
     blue: Sequence[Instance] | None = (),
     node_types: Mapping[str, NodeType] | None = None,
+    **observed: Any,
 ) -> list[Command]:
     types = {"gpu": GPU} if node_types is None else node_types
-    return decide(Observed(intents, {"red": red, "blue": blue}, types), NOW, POLICY)
+    listings = {
+        cloud: None if seen is None else Listing(tuple(seen), NOW) for cloud, seen in (("red", red), ("blue", blue))
+    }
+    return decide(Observed(intents, listings, types, **observed), NOW, POLICY)
 
 
 def test_a_wanted_machine_is_bought_from_the_clouds_with_a_good_listing() -> None:
     wanted = intent(state=IntentState.WANTED)
     assert commands([wanted]) == [Buy("a", ("red", "blue"))]
     assert commands([wanted], red=None) == [Buy("a", ("blue",))]
-    assert commands([wanted], red=None, blue=None) == []
+    assert commands([wanted], red=None, blue=None) == [
+        Wait("a", "red: its list of instances is not known; blue: its list of instances is not known")
+    ]
 
 
 def test_only_clouds_of_the_node_type_are_asked() -> None:
@@ -77,7 +83,7 @@ def test_max_count_does_not_count_other_node_types() -> None:
 
 def test_the_longest_waiting_are_bought_first() -> None:
     waiting = [intent(name, IntentState.WANTED, age_s=age) for name, age in (("new", 1), ("old", 9), ("older", 10))]
-    assert {c.name for c in commands(waiting)} == {"old", "older"}
+    assert [c.name for c in commands(waiting) if isinstance(c, Buy)] == ["older", "old"]
 
 
 def test_a_purchase_of_unknown_outcome_is_adopted_by_its_name() -> None:
@@ -101,7 +107,7 @@ def test_a_listing_may_lag_behind_a_purchase(state: IntentState) -> None:
 def test_an_ending_one_bought_lately_may_still_appear() -> None:
     late = intent(state=IntentState.ENDING, age_s=9.0, bought_at=NOW - 9.0, instance_id="i-a", reason="idle")
     assert commands([late]) == []
-    assert commands([late], red=[machine(age_s=9.0)]) == [Terminate("a", "red", "i-a", "idle")]
+    assert commands([late], red=[machine(age_s=9.0)]) == [Terminate(machine(age_s=9.0), "idle")]
 
 
 def test_the_lag_counts_from_the_answer_not_from_the_question() -> None:
@@ -113,7 +119,7 @@ def test_the_lag_counts_from_the_answer_not_from_the_question() -> None:
 def test_what_a_cloud_sold_after_saying_no_is_swept_while_the_launch_goes_elsewhere() -> None:
     elsewhere = intent(cloud="blue")
     sold = machine()
-    swept = Terminate("a", "red", "i-a", "no launch claims it", double=True)
+    swept = Terminate(sold, "no launch claims it", double=True)
     assert commands([elsewhere], red=[sold], blue=[replace(sold, cloud="blue")]) == [swept]
     assert swept in commands([intent(state=IntentState.WANTED)], red=[sold])
 
@@ -121,8 +127,7 @@ def test_what_a_cloud_sold_after_saying_no_is_swept_while_the_launch_goes_elsewh
 def test_a_node_that_is_busy_with_nothing_is_ended() -> None:
     joined = intent(joined_at=NOW - 90)
     for unused_s, ended in ((120.0, False), (121.0, True)):
-        observed = Observed([joined], {"red": [machine()]}, {"gpu": GPU}, {"a": (NOW - unused_s, "a forgotten object")})
-        made = decide(observed, NOW, POLICY)
+        made = commands([joined], red=[machine()], unused={"a": (NOW - unused_s, "a forgotten object")})
         assert [isinstance(command, Terminate) for command in made] == ([True] if ended else [])
     assert isinstance(made[0], Terminate)
     assert "a forgotten object" in made[0].reason
@@ -130,7 +135,7 @@ def test_a_node_that_is_busy_with_nothing_is_ended() -> None:
 
 
 def test_what_vanished_is_closed() -> None:
-    (command,) = commands([intent()])
+    (command,) = commands([intent(joined_at=NOW - 50)])
     assert command == Close("a", "it vanished from the cloud's list")
 
 
@@ -140,7 +145,7 @@ def test_what_has_joined_need_not_be_listed_yet() -> None:
 
 def test_a_failed_machine_is_ended() -> None:
     broken = machine(status=InstanceStatus.FAILED, detail="driver error")
-    ended = Terminate("a", "red", "i-a", "its machine has failed: driver error", broken=True)
+    ended = Terminate(broken, "its machine has failed: driver error", broken=True)
     assert commands([intent()], red=[broken]) == [ended]
 
 
@@ -163,19 +168,19 @@ def test_a_machine_of_maximum_age_is_ended_even_when_joined() -> None:
 def test_of_two_machines_with_one_name_the_known_one_is_kept() -> None:
     older_double = machine(age_s=200.0, instance_id="i-double")
     (command,) = commands([intent()], red=[older_double, machine()])
-    assert command == Terminate("a", "red", "i-double", "a second machine for the same launch", double=True)
+    assert command == Terminate(older_double, "a second machine for the same launch", double=True)
 
 
 def test_of_two_machines_with_one_name_the_oldest_is_adopted() -> None:
     first, second = machine(), machine(age_s=50.0, instance_id="i-double")
     ended, adopted = commands([intent(state=IntentState.BUYING)], red=[second, first])
     assert isinstance(ended, Terminate)
-    assert ended.instance_id == "i-double"
+    assert ended.instance.instance_id == "i-double"
     assert adopted == Adopt("a", first)
 
 
 def test_what_nobody_claims_is_swept() -> None:
-    expected = [Terminate("x", "red", "i-x", "no launch claims it", double=True)]
+    expected = [Terminate(machine("x"), "no launch claims it", double=True)]
     assert commands([], red=[machine("x")]) == expected
     assert commands([intent("x", IntentState.ENDED)], red=[machine("x")]) == expected
 
@@ -199,4 +204,88 @@ def test_what_is_over_is_left_alone() -> None:
 def test_terminations_come_first() -> None:
     intents = [intent("w", IntentState.WANTED), intent("gone"), intent("e", IntentState.ENDING, reason="idle")]
     kinds = [type(c) for c in commands(intents, red=[machine("e"), machine("x")])]
-    assert kinds == [Terminate, Terminate, Close] or kinds == [Terminate, Terminate, Buy, Close]
+    assert kinds == [Terminate, Terminate, Close, Wait]
+
+
+def test_a_listing_tells_nothing_of_later_than_its_request() -> None:
+    bought = intent(age_s=100.0)
+    late = {"red": Listing((), NOW - 95.0), "blue": None}
+    assert decide(Observed([bought], late, {"gpu": GPU}), NOW, POLICY) == []
+
+
+def test_an_old_listing_only_shows_that_a_cloud_may_be_bought_from() -> None:
+    old = {"red": Listing((machine("stray"),), NOW - 60.0, news=False), "blue": None}
+    intents = [intent("gone"), intent("e", IntentState.ENDING), intent("w", IntentState.WANTED)]
+    wide = {"gpu": replace(GPU, max_count=9)}
+    assert decide(Observed(intents, old, wide), NOW, POLICY) == [Buy("w", ("red",))]
+
+
+def test_a_purchase_under_way_is_neither_closed_nor_begun_again() -> None:
+    slow = intent(state=IntentState.BUYING, age_s=99.0)
+    assert commands([slow], purchasing=frozenset("a")) == []
+    assert commands([intent(state=IntentState.WANTED)], purchasing=frozenset("a")) == []
+
+
+@pytest.mark.parametrize(
+    ("observed", "says"),
+    [
+        ({"held": {"red": "rests for 9 s", "blue": "no balance"}}, "red: rests for 9 s; blue: no balance"),
+        ({"tripped": {"gpu": "its last 3 machines never joined"}}, "its last 3 machines never joined"),
+        (
+            {"drained": {"all clouds": "the budget is used up"}},
+            "red: the budget is used up; blue: the budget is used up",
+        ),
+    ],
+)
+def test_what_may_not_be_bought_waits_with_its_reason(observed: dict[str, Any], says: str) -> None:
+    assert commands([intent(state=IntentState.WANTED)], **observed) == [Wait("a", says)]
+
+
+def test_a_held_cloud_leaves_the_others() -> None:
+    assert commands([intent(state=IntentState.WANTED)], held={"red": "no balance"}) == [Buy("a", ("blue",))]
+    assert commands([intent(state=IntentState.WANTED)], drained={"blue": "used up"}) == [Buy("a", ("red",))]
+
+
+def test_at_its_max_count_a_launch_waits_and_says_so() -> None:
+    intents = [intent("a", age_s=1), intent("b", age_s=1), intent("c", IntentState.WANTED)]
+    assert commands(intents) == [Wait("c", "gpu has its max_count of 2 machines")]
+
+
+def test_a_price_above_the_accepted_one_ends_the_machine() -> None:
+    bought = intent(accepted_usd_per_hour=1.0)
+    assert commands([bought], red=[machine(price_usd_per_hour=1.02)]) == []
+    (command,) = commands([bought], red=[machine(price_usd_per_hour=1.03)])
+    assert isinstance(command, Terminate)
+    assert command.broken
+    assert "charged at 1.03 USD/h, accepted were 1" in command.reason
+
+
+def test_what_the_budget_drains_is_ended() -> None:
+    (command,) = commands([intent()], red=[machine()], drained={"red": "the budget is used up"})
+    assert isinstance(command, Terminate)
+    assert (command.reason, command.broken) == ("the budget is used up", False)
+    assert commands([intent()], red=[machine()], drained={"blue": "the budget is used up"}) == []
+
+
+def test_what_vanishes_before_it_joined_was_broken() -> None:
+    assert commands([intent(joined_at=NOW - 9)]) == [Close("a", "it vanished from the cloud's list")]
+    assert commands([intent()]) == [Close("a", "it vanished from the cloud's list", broken=True)]
+
+
+def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
+    one = {"gpu": replace(GPU, max_count=1)}
+    twin, rival = intent("a", IntentState.WANTED), intent("b", IntentState.WANTED, rival_of="a")
+    assert commands([twin, rival], node_types=one) == [Buy("a", ("red", "blue"))]
+    coming = intent("a", age_s=1)
+    assert commands([coming, rival], node_types=one) == [Buy("b", ("red", "blue"))]
+    assert commands([intent("c", age_s=1), rival], node_types=one) == [
+        Wait("b", "gpu has its max_count of 1 machines")
+    ], "its twin is gone, so it counts as any other"
+
+
+def test_clouds_differ_in_how_late_they_list() -> None:
+    policy = replace(POLICY, list_lags_s={"red": 30.0})
+    recent = intent(age_s=20.0)
+    seen = {"red": Listing((), NOW)}
+    assert decide(Observed([recent], seen, {"gpu": GPU}), NOW, policy) == []
+    assert len(decide(Observed([recent], seen, {"gpu": GPU}), NOW, POLICY)) == 1

@@ -1,0 +1,141 @@
+"""May we buy, and what must stop. Pure: limits and what is spent come in as values, in USD and USD per hour.
+
+Per hour: the prices of all that is or may be billed, added up, so that no hour can cost more. Per day and month (UTC):
+what the window has cost, and what everything there will cost during the next minutes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from autoscaler.types import Instance, Intent
+
+ALL = "all clouds"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Hard limits in USD, None for none, and what they do.
+
+    `warn_at`: the share of each at which it warns. `drain`: whether a day or month that is used up also ends what
+    runs. `commitment_s`: how long a purchase is taken to run at least; `ending_s`: how long ending takes.
+    """
+
+    per_hour_usd: float | None = None
+    per_day_usd: float | None = None
+    per_month_usd: float | None = None
+    warn_at: float = 0.8
+    drain: bool = False
+    commitment_s: float = 600.0
+    ending_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """One budget for everything together and one for each cloud that has its own."""
+
+    total: Budget = Budget()
+    clouds: Mapping[str, Budget] = field(default_factory=dict)
+
+    def scopes(self, cloud: str | None = None) -> Iterator[tuple[str, Budget]]:
+        """What limits a purchase from `cloud`; without one, every budget there is."""
+        yield ALL, self.total
+        yield from ((name, budget) for name, budget in self.clouds.items() if cloud in (None, name))
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What one scope costs: per hour now, and so far today and this month (UTC)."""
+
+    burn_usd_per_hour: float = 0.0
+    day_usd: float = 0.0
+    month_usd: float = 0.0
+
+
+Spendings = Mapping[str, Spending]
+
+
+def refusal(budgets: Budgets, spent: Spendings, cloud: str, price_usd_per_hour: float) -> str:
+    """Why a machine of this price may not be bought from `cloud` now, or ""."""
+    for scope, budget in budgets.scopes(cloud):
+        now = spent.get(scope, Spending())
+        burn = now.burn_usd_per_hour + price_usd_per_hour
+        ahead_usd = burn * budget.commitment_s / 3600
+        for window, limit, value in _windows(budget, burn, now.day_usd + ahead_usd, now.month_usd + ahead_usd):
+            if value > limit:
+                room = f"leaves no room for a machine at {price_usd_per_hour:g} USD/h"
+                return f"the budget of {limit:g} USD per {window} for {scope} {room}"
+    return ""
+
+
+def warnings(budgets: Budgets, spent: Spendings) -> list[str]:
+    """A sentence for each limit that is nearly or wholly used up."""
+    found = []
+    for scope, budget in budgets.scopes():
+        now = spent.get(scope, Spending())
+        for window, limit, value in _windows(budget, now.burn_usd_per_hour, now.day_usd, now.month_usd):
+            if value > 0 and value >= limit * budget.warn_at:
+                found.append(f"{value:.2f} of the {limit:g} USD per {window} for {scope} are used")
+    return found
+
+
+def drains(budgets: Budgets, spent: Spendings) -> dict[str, str]:
+    """Which clouds (or ALL) must end everything now, and why: their day or month would be overspent by what runs."""
+    found = {}
+    for scope, budget in budgets.scopes():
+        now = spent.get(scope, Spending())
+        if not budget.drain or now.burn_usd_per_hour <= 0:
+            continue
+        ahead_usd = now.burn_usd_per_hour * budget.ending_s / 3600
+        for window, limit, value in _windows(budget, 0.0, now.day_usd + ahead_usd, now.month_usd + ahead_usd):
+            if value >= limit:
+                found[scope] = f"the budget of {limit:g} USD per {window} for {scope} is used up"
+    return found
+
+
+def burn_usd_per_hour(intents: Iterable[Intent], listed: Mapping[str, Iterable[Instance]]) -> dict[str, float]:
+    """USD per hour by cloud of all that is or may be billed.
+
+    That is what clouds list, whoever claims it, and every purchase that is not listed yet or cannot be seen.
+    `listed` holds each cloud's last good list.
+    """
+    prices: dict[tuple[str, str], float] = {}
+    for cloud, instances in listed.items():
+        for instance in instances:
+            prices[cloud, instance.instance_id] = instance.price_usd_per_hour
+    seen = {(cloud, instance.name) for cloud, instances in listed.items() for instance in instances}
+    for intent in intents:
+        if intent.live and intent.cloud is not None and (intent.cloud, intent.name) not in seen:
+            prices[intent.cloud, f"intent {intent.name}"] = intent.price_usd_per_hour or 0.0
+    burn: dict[str, float] = {}
+    for (cloud, _id), price in prices.items():
+        burn[cloud] = burn.get(cloud, 0.0) + price
+    return burn
+
+
+def spendings(burn: Mapping[str, float], day: Mapping[str, float], month: Mapping[str, float]) -> dict[str, Spending]:
+    """What is known by cloud, as scopes: each cloud's own, and all together."""
+    clouds = {*burn, *day, *month}
+    found = {c: Spending(burn.get(c, 0.0), day.get(c, 0.0), month.get(c, 0.0)) for c in clouds}
+    found[ALL] = Spending(sum(burn.values()), sum(day.values()), sum(month.values()))
+    return found
+
+
+def day_start(now: float) -> float:
+    """Unix seconds of the last midnight, UTC."""
+    return now - now % 86400.0
+
+
+def month_start(now: float) -> float:
+    """Unix seconds at which the month began, UTC."""
+    return datetime.fromtimestamp(now, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+def _windows(budget: Budget, hour: float, day: float, month: float) -> Iterator[tuple[str, float, float]]:
+    """(window, limit, value) for each limit that is set."""
+    limits = (
+        ("hour", budget.per_hour_usd, hour),
+        ("day", budget.per_day_usd, day),
+        ("month", budget.per_month_usd, month),
+    )
+    return ((window, limit, value) for window, limit, value in limits if limit is not None)

@@ -1,0 +1,105 @@
+"""All launches that are not over, in memory for every read, each change written to the ledger first."""
+
+import logging
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from autoscaler.ledger import Ledger, spent_by_live_usd
+from autoscaler.types import Intent, IntentState
+
+_log = logging.getLogger(__name__)
+_HISTORY = 20
+
+
+class Launches:
+    """The only writer of intents. All calls come from one event loop."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger, self._clock = ledger, clock
+        self._live = {intent.name: intent for intent in ledger.live()}
+        self._over: dict[str, list[Intent]] = {}
+        self._noted: dict[str, str] = {}
+        self._spent: dict[float, dict[str, float]] = {}
+
+    def live(self) -> list[Intent]:
+        """Every launch that exists or may exist."""
+        return list(self._live.values())
+
+    def get(self, name: str) -> Intent | None:
+        """The launch, unless it is over or unknown."""
+        return self._live.get(name)
+
+    def over(self, node_type: str) -> list[Intent]:
+        """The launches of a node type that ended last, in the order of their end."""
+        if node_type not in self._over:
+            self._over[node_type] = self._ledger.over(node_type, _HISTORY)
+        return self._over[node_type]
+
+    def want(self, prefix: str, node_type: str, tags: Mapping[str, str], why: str, rival_of: str | None = None) -> str:
+        """Write down a new launch with a name that is unique for ever; returns the name."""
+        name = f"{prefix}-{node_type}-{secrets.token_hex(4)}"
+        self._live[name] = self._ledger.want(name, node_type, tags, why, rival_of)
+        _log.info("%s: %s", name, why)
+        return name
+
+    def change(self, name: str, sentence: str, **values: Any) -> Intent:
+        """Write a live launch with other `values`, and why."""
+        self._live[name] = changed = self._ledger.change(self._live[name], sentence, **values)
+        _log.info("%s: %s", name, sentence)
+        return changed
+
+    def waits(self, name: str, reason: str) -> None:
+        """Why this launch is not bought yet; written when the reason is another one."""
+        if self._news(f"wait {name}", reason):
+            self.change(name, f"waits: {reason}", reason=reason)
+        else:
+            self._live[name] = replace(self._live[name], reason=reason)
+
+    def end(self, name: str, reason: str, broken: bool = False) -> bool:
+        """It is not wanted any more; False when it is over or ending already."""
+        intent = self._live.get(name)
+        if intent is None or intent.state is IntentState.ENDING:
+            return False
+        self.change(name, f"it is to end: {reason}", state=IntentState.ENDING, reason=reason, broken=broken)
+        return True
+
+    def close(self, name: str, reason: str, failed: bool, broken: bool) -> None:
+        """Nothing of it exists any more."""
+        now, intent = self._clock(), self._live[name]
+        sentence = f"gone: {reason}; it cost {intent.cost_usd(now):.6f} USD for {intent.billed_s(now):.1f} s"
+        state = IntentState.FAILED if failed else IntentState.ENDED
+        over = self.over(intent.node_type)
+        over.append(self.change(name, sentence, state=state, ended_at=now, reason=reason, broken=broken))
+        del over[:-_HISTORY], self._live[name]
+        self._noted.pop(f"wait {name}", None)
+        self._spent.clear()
+
+    def note(self, subject: str, sentence: str, key: str = "") -> None:
+        """Write a sentence about a cloud, a budget or a stray machine, unless it was the last one about it."""
+        if self._news(f"note {subject} {key}", sentence):
+            self._ledger.note(subject, sentence)
+            _log.warning("%s: %s", subject, sentence)
+
+    def forget_note(self, subject: str, key: str = "") -> bool:
+        """The matter is over: said again, it is news. False when there was nothing."""
+        return self._noted.pop(f"note {subject} {key}", None) is not None
+
+    def spent_usd(self, since: float) -> dict[str, float]:
+        """What everything has cost from `since` (unix seconds) on, by cloud, in USD."""
+        if since not in self._spent:
+            self._spent[since] = self._ledger.spent_usd(since)
+        spent = dict(self._spent[since])
+        for cloud, usd in spent_by_live_usd(self._live.values(), since, self._clock()).items():
+            spent[cloud] = spent.get(cloud, 0.0) + usd
+        return spent
+
+    def _news(self, key: str, sentence: str) -> bool:
+        """Numbers that count on are no news."""
+        gist = re.sub(r"[\d.]+", "#", sentence)
+        if self._noted.get(key) == gist:
+            return False
+        self._noted[key] = gist
+        return True

@@ -1,0 +1,140 @@
+"""One listing per cloud at a time, all clouds side by side: a slow or failing cloud never holds up another."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from autoscaler.errors import CloudError, CloudStopped, RateLimited
+from autoscaler.holds import Holds
+from autoscaler.launches import Launches
+from autoscaler.provider import CloudProvider
+from autoscaler.types import Instance, Listing
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How clouds are asked, in seconds.
+
+    `list_every_s`: cloud -> between two listings (0: with every tick). `patience_s`: how long a tick waits for what is
+    slow before it goes on without. `call_timeout_s`: when a call is given up. `offers_fresh_s`: how long offers are
+    reused. `stopped_retry_s`: how soon a cloud that refuses altogether is tried again.
+    """
+
+    list_every_s: Mapping[str, float]
+    patience_s: float = 2.0
+    call_timeout_s: float = 20.0
+    offers_fresh_s: float = 10.0
+    stopped_retry_s: float = 300.0
+
+
+@dataclass
+class _Seen:
+    """What is known of one cloud's list."""
+
+    asked_at: float = float("-inf")
+    asking: asyncio.Task[Sequence[Instance]] | None = None
+    last_good: Listing | None = None
+    good: bool = False
+    failures: int = 0
+
+
+class Watch:
+    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence."""
+
+    def __init__(
+        self,
+        providers: Mapping[str, CloudProvider],
+        launches: Launches,
+        holds: Holds,
+        clock: Callable[[], float],
+        pace: Pace,
+    ) -> None:
+        self._providers, self._launches, self._holds = dict(providers), launches, holds
+        self._clock, self._pace = clock, pace
+        self._seen = {cloud: _Seen() for cloud in providers}
+        self._troubles: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
+        self._paused_until: dict[str, float] = {}
+
+    async def look(self) -> dict[str, Listing | None]:
+        """Each cloud's list, or None where nothing is known: it failed, is paused, or has not answered yet."""
+        now = self._clock()
+        for cloud, seen in self._seen.items():
+            if seen.asking is None and self._due(cloud, seen, now):
+                seen.asked_at = now
+                seen.asking = asyncio.create_task(self._ask(cloud))
+        asking = [seen.asking for seen in self._seen.values() if seen.asking is not None]
+        if asking:
+            await asyncio.wait(asking, timeout=self._pace.patience_s)
+        return {cloud: self._harvest(cloud, seen) for cloud, seen in self._seen.items()}
+
+    def last_good(self) -> dict[str, tuple[Instance, ...]]:
+        """What each cloud listed when it last answered well."""
+        return {c: s.last_good.instances if s.last_good else () for c, s in self._seen.items()}
+
+    def paused(self, cloud: str) -> bool:
+        """Whether the cloud has asked for a pause that still lasts."""
+        return self._clock() < self._paused_until.get(cloud, 0.0)
+
+    def trouble(self, cloud: str, matter: str, what: str, error: Exception) -> None:
+        """Show a failed call as degraded, and obey it: pauses and stops are kept.
+
+        An error that is no cloud's is a defect of ours: its traceback goes to the log.
+        """
+        if not isinstance(error, CloudError | TimeoutError):
+            _log.error("%s: %s", cloud, what, exc_info=error)
+        now, sentence = self._clock(), f"{what}: {error or 'no answer in time'}"
+        if isinstance(error, RateLimited):
+            self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
+            self._holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")
+        if isinstance(error, CloudStopped):
+            sentence = f"STOPPED, nothing is bought here until this is mended: {sentence}"
+            if matter != "list":  # an unknown list forbids buying by itself, and the next good one proves it mended
+                self._holds.stop(cloud, now, self._pace.stopped_retry_s, str(error))
+        self._troubles[cloud][matter] = sentence
+        self._launches.note(cloud, sentence, matter)
+
+    def fine(self, cloud: str, matter: str) -> None:
+        """The same kind of call has gone well."""
+        self._troubles[cloud].pop(matter, None)
+        if self._launches.forget_note(cloud, matter):
+            self._launches.note(cloud, "answers as it should again", "fine")
+            self._launches.forget_note(cloud, "fine")
+
+    def degraded(self) -> dict[str, str]:
+        """Clouds in trouble, and why."""
+        return {cloud: "; ".join(said.values()) for cloud, said in self._troubles.items() if said}
+
+    def _due(self, cloud: str, seen: _Seen, now: float) -> bool:
+        every_s = self._pace.list_every_s.get(cloud, 0.0) * 2.0 ** min(seen.failures, 4)
+        return not self.paused(cloud) and now - seen.asked_at >= every_s
+
+    async def _ask(self, cloud: str) -> Sequence[Instance]:
+        async with asyncio.timeout(self._pace.call_timeout_s):
+            return await self._providers[cloud].list_instances()
+
+    def _harvest(self, cloud: str, seen: _Seen) -> Listing | None:
+        """The answer, if there is one; between two listings the last good one again, as no news."""
+        task, since = seen.asking, self._clock() - seen.asked_at
+        if task is None:
+            return (
+                replace(seen.last_good, news=False) if seen.good and seen.last_good and not self.paused(cloud) else None
+            )
+        if not task.done():
+            seen.good = False
+            self._troubles[cloud]["list"] = f"has not answered with its list for {since:.0f} s"
+            return None
+        seen.asking = None
+        if (error := task.exception()) is not None:
+            seen.good, seen.failures = False, seen.failures + 1
+            assert isinstance(error, Exception)
+            self.trouble(cloud, "list", "its list of instances cannot be had", error)
+            return None
+        seen.good, seen.failures = True, 0
+        seen.last_good = Listing(tuple(task.result()), seen.asked_at)
+        self.fine(cloud, "list")
+        if not seen.last_good.instances:
+            self.fine(cloud, "end")
+        return seen.last_good
