@@ -1,11 +1,14 @@
-"""What can go wrong with media, as two errors.
+"""What can go wrong with media and analyzers.
 
 Exception
 ├── MediaError        a file cannot be read, or not to its end
-└── UnknownAnalyzer   (a ValueError) no analyzer has that name
+├── UnknownAnalyzer   (a ValueError) no analyzer has that name
+├── InvalidOption     (a ValueError) an analyzer does not take this option, or not with this value
+└── MissingPackage    (an ImportError) what an analyzer is made of is not installed here
 """
 
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -37,6 +40,33 @@ class UnknownAnalyzer(ValueError):
 
     def __str__(self) -> str:
         return f"unknown analyzer {self.name!r}; choose from: {', '.join(self.allowed)}"
+
+
+class InvalidOption(ValueError):
+    """An option of an analyzer is unknown or has a value that is not allowed; `reason` says what is."""
+
+    def __init__(self, analyzer: str, option: str, value: Any, reason: str) -> None:
+        super().__init__(analyzer, option, value, reason)
+        self.analyzer = analyzer
+        self.option = option
+        self.value = value
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.analyzer}.{self.option} = {self.value!r}: {self.reason}"
+
+
+class MissingPackage(ImportError):
+    """An analyzer's package is not installed; the message names the extra that brings it."""
+
+    def __init__(self, analyzer: str, package: str, extra: str) -> None:
+        super().__init__(analyzer, package, extra)
+        self.analyzer = analyzer
+        self.package = package
+        self.extra = extra
+
+    def __str__(self) -> str:
+        return f"analyzer {self.analyzer!r} needs {self.package}: pip install 'aima[{self.extra}]'"
 
 
 def file_name(uri: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from queue import Full, Queue
 from typing import Any
 
-from pipelines.analyzers import Analyzer, SegmentRun, analyzer_names, check_analyzers, load_analyzer
+from pipelines.analyzers import Analyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
 from pipelines.decode import Decoder, FrameRequest, choose_decoder
 from pipelines.devices import pick_device
 from pipelines.errors import MediaError
@@ -175,7 +175,10 @@ def _feed(
     on_first_frame: Callable[[], None],
 ) -> MediaError | None:
     """Give the runs their frames; the damage that ended the file, if any."""
-    requests = [FrameRequest(task.segment.widened(a.context_s), a.sampling, a.size) for a in analyzers]
+    requests = [
+        FrameRequest(task.segment.widened(a.context_s), a.sampling, a.frame_size(task.info.height, task.info.width))
+        for a in analyzers
+    ]
     try:
         with _decoded_ahead(decoder.read(task.media_uri, requests, _BATCH_SIZE)) as batches:
             for count, (number, batch) in enumerate(batches):
@@ -232,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The batch job's command line; see pipelines.batch."""
     from pipelines.batch import main as batch_main  # noqa: PLC0415
 
-    return batch_main(arguments, analyzer_names())
+    return batch_main(arguments, default_analyzers())
 
 
 if __name__ == "__main__":

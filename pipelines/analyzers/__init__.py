@@ -1,21 +1,44 @@
-"""Analyzers: models that turn a segment's frames into a table.
+"""Analyzers: models that turn a segment's frames, or its sound, into a table.
 
-A new analyzer is one new file and one line in ANALYZERS. Listing and checking names imports no model.
+A new analyzer is one new file and one line in ANALYZERS. Listing, describing and checking names imports no model.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol, cast
+from importlib.util import find_spec
+from typing import Any, Literal, Protocol, cast
 
-from pipelines.errors import UnknownAnalyzer
+from pipelines.analyzers.options import Option, checked
+from pipelines.errors import MissingPackage, UnknownAnalyzer
 from pipelines.frames import FrameBatch
 from pipelines.sampling import Sampling, Segment
 
-# The module of each name; it has a function `create(**options) -> Analyzer`.
+Lane = Literal["gpu", "cpu"]
+
+# The class of each name.
 ANALYZERS: dict[str, str] = {
-    "labels": "pipelines.analyzers.labels",
-    "scenes": "pipelines.analyzers.scenes",
+    "labels": "pipelines.analyzers.labels:Labels",
+    "scenes": "pipelines.analyzers.scenes:Scenes",
 }
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of an analyzer before its model is loaded.
+
+    `lane`: which machines run it: "gpu" where a GPU makes it faster, else "cpu".
+    `cost_hint`: about how many CPU-core seconds a second of media takes with default options, decoding not counted.
+    `packages`: the modules it imports; they come with the extra `extra`.
+    """
+
+    summary: str
+    takes: Literal["frames", "audio"]
+    lane: Lane
+    cost_hint: float
+    options: Mapping[str, Option] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
+    extra: str = "worker"
 
 
 class SegmentRun(Protocol):
@@ -33,17 +56,24 @@ class SegmentRun(Protocol):
 
 
 class Analyzer(Protocol):
-    """A model and what it needs. `start` may be called for many segments, from many threads, once loaded."""
+    """A model and what it needs. `start` may be called for many segments, from many threads, once loaded.
+
+    Made by its class, called with checked options by keyword.
+    """
 
     name: str
+    description: Description
     version: str  # changes whenever results may: goes into the schema's metadata
     sampling: Sampling
-    size: tuple[int, int]  # the (height, width) it wants
     context_s: float  # seconds of frames it wants from before and after the segment
 
     @property
     def schema(self) -> Any:
         """The pyarrow schema of its records; units and versions are in its metadata."""
+        ...
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) in which it wants the frames of a video of this displayed height and width."""
         ...
 
     def load(self, device: str) -> None:
@@ -56,20 +86,50 @@ class Analyzer(Protocol):
 
 
 def analyzer_names() -> tuple[str, ...]:
-    """All names, the default selection too."""
+    """All names."""
     return tuple(ANALYZERS)
+
+
+def default_analyzers() -> tuple[str, ...]:
+    """The selection when none is named."""
+    return ("labels", "scenes")
 
 
 def check_analyzers(names: Iterable[str]) -> tuple[str, ...]:
     """The names without repeats, in order. Raises UnknownAnalyzer."""
-    checked = tuple(dict.fromkeys(names))
-    for name in checked:
+    checked_names = tuple(dict.fromkeys(names))
+    for name in checked_names:
         if name not in ANALYZERS:
             raise UnknownAnalyzer(name, ANALYZERS)
-    return checked
+    return checked_names
+
+
+def describe(name: str) -> Description:
+    """What is known of an analyzer. Raises UnknownAnalyzer."""
+    return cast(Description, _class_of(name).description)
+
+
+def lane_of(name: str) -> Lane:
+    """Which machines run this analyzer. Raises UnknownAnalyzer."""
+    return describe(name).lane
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, as the analyzer takes them. Raises UnknownAnalyzer; InvalidOption, which names what is allowed."""
+    return checked(name, describe(name).options, options)
 
 
 def load_analyzer(name: str, **options: Any) -> Analyzer:
-    """Create an analyzer (its model is loaded by `load`). Raises UnknownAnalyzer; TypeError for unknown options."""
+    """Create an analyzer (its model is loaded by `load`). Raises UnknownAnalyzer, InvalidOption, MissingPackage."""
+    values = check_options(name, options)
+    description = describe(name)
+    for package in description.packages:
+        if find_spec(package) is None:
+            raise MissingPackage(name, package, description.extra)
+    return cast(Analyzer, _class_of(name)(**values))
+
+
+def _class_of(name: str) -> Any:
     check_analyzers([name])
-    return cast(Analyzer, import_module(ANALYZERS[name]).create(**options))
+    module, _, attribute = ANALYZERS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.analyzers import Description
+from pipelines.analyzers.options import Number, Word
 from pipelines.analyzers.records import described, frame_columns
 from pipelines.frames import FrameBatch
 from pipelines.sampling import FramesPerSecond, Segment
@@ -23,10 +25,25 @@ class Labels:
 
     name = "labels"
     context_s = 0.0
+    description = Description(
+        summary="ImageNet labels of sampled frames",
+        takes="frames",
+        lane="gpu",
+        cost_hint=0.04,
+        options={
+            "fps": Number(2.0, 0, 120, above=True),
+            "top_k": Number(5, 1, 1000, whole=True),
+            "model": Word(
+                "efficientnet-lite0",
+                r"efficientnet-lite0|torchvision:[a-z0-9_]+",
+                "efficientnet-lite0, or torchvision:<name> of a classifier",
+            ),
+        },
+        packages=("torch", "torchvision"),
+    )
 
     def __init__(self, fps: float = 2.0, top_k: int = 5, model: str = "efficientnet-lite0") -> None:
         self.sampling = FramesPerSecond(fps)
-        self.size = (224, 224)
         self.version = f"1:{model}"
         self._top_k = top_k
         self._model = model
@@ -38,6 +55,10 @@ class Labels:
     def schema(self) -> pa.Schema:
         """One row per sampled frame."""
         return described(self, [*frame_columns(), ("labels", _LABELS)], score="probability, 0 to 1")
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        """See Analyzer.frame_size."""
+        return 224, 224
 
     def load(self, device: str) -> None:
         """See Analyzer.load."""
@@ -106,8 +127,3 @@ class _LabelsRun:
 
     def finish(self) -> pa.Table:
         return pa.Table.from_pylist(self._rows, schema=self._analyzer.schema)
-
-
-def create(**options: Any) -> Labels:
-    """Options: fps, top_k, model."""
-    return Labels(**options)

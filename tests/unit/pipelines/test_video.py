@@ -12,12 +12,12 @@ import pytest
 pytest.importorskip("av")
 pytest.importorskip("torch")
 
-from pipelines.analyzers import analyzer_names, check_analyzers
+from pipelines.analyzers import check_analyzers, default_analyzers
 from pipelines.analyzers.labels import Labels
 from pipelines.analyzers.scenes import cuts_from_scores
 from pipelines.batch import BatchJob, parse, plan
 from pipelines.decode_pyav import PyAvDecoder
-from pipelines.errors import MediaError, UnknownAnalyzer
+from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
 from pipelines.sample import sample_video
 from pipelines.sampling import FramesPerSecond, Segment, plan_segments
 from pipelines.sinks import read_parts
@@ -45,7 +45,7 @@ def analyzer() -> SegmentAnalyzer:
 def tasks(uri: str, output: Path, target_s: float = 60.0) -> list[SegmentTask]:
     info = probe(uri)
     return [
-        SegmentTask(uri, segment, info, analyzer_names(), str(output))
+        SegmentTask(uri, segment, info, default_analyzers(), str(output))
         for segment in plan_segments(info.duration_s, target_s)
     ]
 
@@ -76,7 +76,7 @@ def test_a_task_carries_options_for_its_analyzers(bikes: str, analyzer: SegmentA
     assert {len(row["labels"]) for row in read_parts(str(tmp_path / "labels")).to_pylist()} == {2}
     without = {key: value for key, value in plain.to_dict().items() if key != "options"}
     assert SegmentTask.from_dict(without) == plain
-    with pytest.raises(TypeError, match="speed"):
+    with pytest.raises(InvalidOption, match=r"labels\.speed = 3"):
         analyzer.run(replace(task, options={"labels": {"speed": 3}}))
 
 
@@ -150,8 +150,8 @@ def test_a_batch_job_is_planned_around_bad_files(tmp_path: Path) -> None:
 
 
 def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    job = parse(["--input", "a", "b", "--output", "o", "--analyzers", "scenes"], analyzer_names())
+    job = parse(["--input", "a", "b", "--output", "o", "--analyzers", "scenes"], default_analyzers())
     assert job == BatchJob(("a", "b"), "o", ("scenes",))
     with pytest.raises(SystemExit):
-        parse(["--input", "a", "--output", "o", "--analyzers", "faces"], analyzer_names())
+        parse(["--input", "a", "--output", "o", "--analyzers", "faces"], default_analyzers())
     assert "choose from: labels, scenes" in capsys.readouterr().err
