@@ -12,7 +12,17 @@ from cluster.settings import Settings
 
 _ENVIRONMENT_PREFIX = "AIMA_"
 # Named AIMA_* as well, but addressed to one process or one worker, not settings.
-_NOT_SETTINGS = {"AIMA_CONFIG", "AIMA_INSTANCE", "AIMA_CLUSTER", "AIMA_ORCHESTRATOR_URL", "AIMA_JOIN_TOKEN"}
+_NOT_SETTINGS = {
+    "AIMA_CONFIG",
+    "AIMA_CLUSTER",
+    "AIMA_HUB",
+    "AIMA_HUB_KEY",
+    "AIMA_INSTANCE",
+    "AIMA_JOIN_TIMEOUT_S",
+    "AIMA_JOIN_TOKEN",
+    "AIMA_MAX_AGE_S",
+    "AIMA_ORCHESTRATOR_URL",
+}
 
 
 class ConfigError(ValueError):

@@ -1,0 +1,49 @@
+"""What a rented machine is told: its environment and its start command, as text that tests read.
+
+The cloud shows both to whoever may read the instance, and keeps them. So the only secret is a one-time join token,
+worthless after its first use, after 15 minutes, and for any other launch. Everything else comes through the tunnel.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+START_COMMAND = ("python", "-m", "cluster.worker")
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """Where workers dial in: a public host and port, and the host key they must find there ("SHA256:...")."""
+
+    host: str
+    port: int
+    key_fingerprint: str
+
+
+@dataclass(frozen=True)
+class WorkerBounds:
+    """Seconds that the machine keeps by itself, whatever becomes of us: until it has joined, and in all."""
+
+    join_timeout_s: float
+    max_age_s: float
+
+
+def worker_environment(name: str, hub: HubAddress, join_token: str, bounds: WorkerBounds) -> dict[str, str]:
+    """The variables that `cluster.worker` reads on a machine that joins through the overlay.
+
+    name: the launch's unique name. join_token: single use, bound to that name.
+    """
+    return {
+        "AIMA_INSTANCE": name,
+        "AIMA_HUB": f"{hub.host}:{hub.port}",
+        "AIMA_HUB_KEY": hub.key_fingerprint,
+        "AIMA_JOIN_TOKEN": join_token,
+        "AIMA_JOIN_TIMEOUT_S": f"{bounds.join_timeout_s:g}",
+        "AIMA_MAX_AGE_S": f"{bounds.max_age_s:g}",
+    }
+
+
+def start_script(environment: Mapping[str, str], command: tuple[str, ...] = START_COMMAND) -> str:
+    """A POSIX shell script that does the same, for a cloud that takes a script instead of variables and a command."""
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
+    return "\n".join(["set -eu", *exports, f"exec {shlex.join(command)}", ""])
