@@ -2,9 +2,10 @@
 
 CloudError
 ├── NoCapacity        nothing was bought; another offer may do
+│   └── RequestRefused    by a rule of the cloud, which the message names
 ├── OutcomeUnknown    the purchase may have happened: look for its name before buying again
 ├── ListingFailed     nothing is known: no buying, no dropping, no sweeping
-├── RateLimited       the cloud asks for a pause
+├── RateLimited       the cloud asks for a pause; nothing was done
 └── CloudStopped      nothing is bought here until a person has mended it; the other clouds go on
     ├── KeyRefused        wrong, revoked or too narrow
     ├── BalanceTooLow     no money left, or a spending limit reached
@@ -27,6 +28,10 @@ class NoCapacity(CloudError):
     """The offer cannot be had now. Nothing was bought."""
 
 
+class RequestRefused(NoCapacity):
+    """The cloud rejects it by a rule of its own: a wrong setting, or an offer that this account may not buy."""
+
+
 class OutcomeUnknown(CloudError):
     """The purchase may or may not have happened."""
 
@@ -36,7 +41,7 @@ class ListingFailed(CloudError):
 
 
 class RateLimited(CloudError):
-    """The cloud asks for a pause of `retry_after_s` seconds."""
+    """The cloud asks for a pause of `retry_after_s` seconds. What was asked for was not done."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.ledger import Ledger, spent_by_live_usd
+from autoscaler.names import launch_name
 from autoscaler.types import Intent, IntentState
 
 _log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Launches:
 
     def want(self, prefix: str, node_type: str, tags: Mapping[str, str], why: str, rival_of: str | None = None) -> str:
         """Write down a new launch with a name that is unique for ever; returns the name."""
-        name = f"{prefix}-{node_type}-{secrets.token_hex(4)}"
+        name = launch_name(prefix, node_type, secrets.token_hex(4))
         self._live[name] = self._ledger.want(name, node_type, tags, why, rival_of)
         _log.info("%s: %s", name, why)
         return name

@@ -32,3 +32,11 @@ class CloudProvider(Protocol):
     async def terminate_instance(self, instance_id: str) -> None:
         """Ask for its end. Idempotent; returning says nothing about whether it is gone."""
         ...
+
+    async def log_excerpt(self, instance_id: str) -> str:
+        """The last lines of what the cloud says of the instance, such as why its image cannot be pulled; "" if none."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; the provider is not used afterwards."""
+        ...

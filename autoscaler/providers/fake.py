@@ -75,6 +75,13 @@ class Provider:
         if fault is None and instance_id in self.alive:
             self.vanish(instance_id)
 
+    async def log_excerpt(self, instance_id: str) -> str:
+        """Nothing."""
+        return ""
+
+    async def close(self) -> None:
+        """There are no connections."""
+
     def vanish(self, instance_id: str) -> None:
         """The instance ends, by whomever's will; its bill is closed."""
         self.billed_s[instance_id] = self.clock() - self.alive.pop(instance_id).created_at

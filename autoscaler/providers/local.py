@@ -23,6 +23,7 @@ from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, 
 _CLUSTER, _INSTANCE = "AIMA_CLUSTER", "AIMA_INSTANCE"
 # Between fork and exec a process still shows its parent's environment: look again while it is young.
 _YOUNG_S = 5.0
+_EXCERPT_LINES = 5
 # Holds the pid and start time of an instance's first process, for the next orchestrator.
 _FIRST_SUFFIX = ".first"
 _Key = tuple[int, float]
@@ -100,6 +101,15 @@ class Provider:
             return
         for process in processes:
             _send(process, signal.SIGKILL)
+
+    async def log_excerpt(self, instance_id: str) -> str:
+        """The last lines that its processes wrote."""
+        path = self._log_dir / f"{instance_id}.log"
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        return "; ".join(line.strip() for line in lines[-_EXCERPT_LINES:])
+
+    async def close(self) -> None:
+        """There are no connections; the instances stay."""
 
     def _instance(self, name: str, processes: Sequence[psutil.Process]) -> Instance:
         created_at = min(process.create_time() for process in processes)

@@ -1,0 +1,57 @@
+"""A container, as far as a fake cloud needs one: a process on this machine that is started again when it ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+_MARK = "AIMA_FAKE_CONTAINER"
+
+
+class Container:
+    """Runs `command` in a session of its own. Nothing that it starts survives its end."""
+
+    def __init__(self, machine_id: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self._command, self._log = list(command), log
+        self._mark = f"{os.getpid()}-{machine_id}"
+        self._environment = dict(environment) | {_MARK: self._mark}
+        self._first: subprocess.Popen[bytes] | None = None
+        self.starts = 0
+
+    def keep_running(self) -> None:
+        """Start it, or start it again when its first process has ended, as the clouds do."""
+        if self._first is not None and self._first.poll() is None:
+            return
+        if self._first is not None:
+            self.kill()
+        with self._log.open("ab") as log:
+            self._first = subprocess.Popen(  # noqa: S603
+                self._command, env=self._environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.starts += 1
+
+    def kill(self) -> None:
+        """End every process of it."""
+        if self._first is None:
+            return
+        for process in self._processes(self._first.pid):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        self._first.wait()
+
+    def _processes(self, first_pid: int) -> list[psutil.Process]:
+        """Its first process's descendants and session, and what inherited its mark."""
+        found: dict[int, psutil.Process] = {}
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(first_pid)
+            found = {process.pid: process for process in (first, *first.children(recursive=True))}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if os.getsid(process.pid) == first_pid or process.environ().get(_MARK) == self._mark:
+                    found[process.pid] = process
+        return list(found.values())

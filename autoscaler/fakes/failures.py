@@ -1,0 +1,94 @@
+"""The known failures of both clouds by name, as they were seen in the field: `POST /_fake/failures/F4`."""
+
+import json
+from typing import Any
+
+from autoscaler.fakes.faults import Answer, Call, Fault, Strict
+
+_PROBLEM = "application/problem+json"
+_FOR_LONG = 1_000_000
+
+
+class Failure(Strict):
+    """`says` describes it; the rest makes it happen. `vanish`: all machines end out of band; `restart`: all reboot."""
+
+    says: str
+    faults: list[Fault] = []
+    behaviour: dict[str, Any] = {}
+    vanish: bool = False
+    restart: bool = False
+
+
+def problem(status: int, detail: str, **headers: str) -> Answer:
+    """RunPod's form of an error."""
+    body = json.dumps({"title": "Error", "status": status, "detail": detail})
+    return Answer(status=status, body=body, content_type=_PROBLEM, headers=headers)
+
+
+def html(status: int, **headers: str) -> Answer:
+    """What a proxy in front of an API says."""
+    page = f"<html><head><title>{status}</title></head><body><h1>Sorry</h1></body></html>"
+    return Answer(status=status, body=page, content_type="text/html", headers=headers)
+
+
+def _faults(on: Call, *answers: Answer, times: int = 1, done: bool = False) -> list[Fault]:
+    return [Fault(on=on, answer=answer, times=times, done=done) for answer in answers]
+
+
+_WENT_WRONG = "Something went wrong. Please try again later or contact support."
+_THREE_WINDOWS = {"RateLimit": '"minute";r=0;t=12, "hour";r=0;t=1812, "day";r=49500;t=45012', "Retry-After": "12"}
+
+RUNPOD_FAILURES = {
+    "F1": Failure(
+        says="create finds no capacity, which only the prose of a 400 tells",
+        faults=_faults("create", problem(400, "There are no longer any instances available with these requirements.")),
+    ),
+    "F4": Failure(
+        says="create answers 500, and the pod exists",
+        faults=_faults("create", problem(500, _WENT_WRONG), done=True),
+    ),
+    "F5": Failure(
+        says="create's connection is cut, and the pod exists", faults=[Fault(on="create", cut=True, done=True)]
+    ),
+    "F5-unreadable": Failure(
+        says="create answers 201 with half a body, and the pod exists",
+        faults=_faults("create", Answer(status=201, body='{"id": "x'), done=True),
+    ),
+    "F5-timeout": Failure(says="create answers after 60 s", faults=[Fault(on="create", hang_s=60.0, done=True)]),
+    "F6": Failure(says="new pods are listed 8 s late", behaviour={"list_lag_s": 8.0}),
+    "F7": Failure(says="create gives an id, and no pod appears", faults=[Fault(on="create", quirk="never_listed")]),
+    "F8": Failure(says="a pod stays PROVISIONING for ever", faults=[Fault(on="create", quirk="stuck")]),
+    "F8-no-runtime": Failure(
+        says="a pod is RUNNING, its runtime null for ever", faults=[Fault(on="create", quirk="no_runtime")]
+    ),
+    "F9": Failure(says="all pods vanish", vanish=True),
+    "F10": Failure(says="DELETE answers 503 and does nothing", faults=_faults("terminate", html(503), times=3)),
+    "F10-timeout": Failure(
+        says="DELETE does nothing and does not answer for 60 s",
+        faults=[Fault(on="terminate", hang_s=60.0, answer=html(504))],
+    ),
+    "F11": Failure(says="DELETE answers 409 while PROVISIONING", behaviour={"conflict_while_provisioning": True}),
+    "F14-500": Failure(says="list answers 500", faults=_faults("list", problem(500, _WENT_WRONG), times=3)),
+    "F14-401": Failure(says="list answers 401", faults=_faults("list", problem(401, "invalid bearer token"))),
+    "F14-empty": Failure(says="list answers {}", faults=_faults("list", Answer(status=200, body="{}"))),
+    "F14-null": Failure(says="list answers null", faults=_faults("list", Answer(status=200, body='{"pods":null}'))),
+    "F14-page": Failure(
+        says="list announces a second page and does not name it",
+        faults=_faults("list", Answer(status=200, body='{"pods":[],"pagination":{"hasNextPage":true}}')),
+    ),
+    "F17": Failure(says="the image cannot be pulled", faults=[Fault(on="create", quirk="image_missing")]),
+    "F18": Failure(says="every container's first process exits and is started again", restart=True),
+    "F23": Failure(says="list went wrong, twice", faults=_faults("list", problem(500, _WENT_WRONG), times=2)),
+    "F25": Failure(says="429 in three windows, with an HTML body", faults=_faults("list", html(429, **_THREE_WINDOWS))),
+    "F26": Failure(says="no money is left", behaviour={"balance_usd": 0.0}),
+    "F26-create": Failure(
+        says="create answers 402", faults=_faults("create", problem(402, "Insufficient balance."), times=_FOR_LONG)
+    ),
+    "F27": Failure(
+        says="the key is revoked", faults=_faults("any", problem(401, "invalid bearer token"), times=_FOR_LONG)
+    ),
+    "F27-html": Failure(says="the edge forbids everything", faults=_faults("any", html(403), times=_FOR_LONG)),
+    "F28": Failure(says="the API has retired", faults=_faults("any", problem(410, "Gone"), times=_FOR_LONG)),
+    "F32": Failure(says="a pod costs three times its price", faults=[Fault(on="create", price_factor=3.0)]),
+    "F34": Failure(says="a pod's own key may not end it", behaviour={"self_termination": False}),
+}

@@ -1,0 +1,117 @@
+"""RunPod's bodies: requests in which every key must be known, and the pod as it is shown."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from autoscaler.fakes.account import Account, Machine
+from autoscaler.fakes.faults import Strict
+
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
+Tier = Literal["SECURE", "COMMUNITY"]
+_ACTIONS = {"RUNNING": ["stop", "restart", "terminate"], "EXITED": ["start", "terminate"]}
+# USD per hour, secure and community, as published between March and November 2026; 0: not sold there.
+PRICES = {
+    "NVIDIA RTX A4000": ("RTX A4000", 16, 0.25, 0.17),
+    "NVIDIA L4": ("L4", 24, 0.44, 0.0),
+    "NVIDIA GeForce RTX 4090": ("RTX 4090", 24, 0.74, 0.44),
+    "NVIDIA L40S": ("L40S", 48, 0.79, 0.0),
+    "NVIDIA A100 80GB PCIe": ("A100 PCIe", 80, 1.79, 1.19),
+    "NVIDIA H100 PCIe": ("H100 PCIe", 80, 2.89, 1.99),
+}
+CENTRES = {"US-KS-2": "US Kansas 2", "EU-RO-1": "EU Romania 1", "EU-CZ-1": "EU Czechia 1", "EUR-IS-1": "Iceland 1"}
+CUDA_VERSIONS = ("12.4", "12.8", "13.0")
+
+
+class GpuRequest(Strict):
+    """`count` may be left out, and then the cloud says that it has none."""
+
+    id: str
+    count: Annotated[int, Field(ge=1)] | None = None
+    allowedCudaVersions: list[Version] = []
+    minCudaVersion: Version | None = None
+
+
+class PersistentMount(Strict):
+    size: Annotated[int, Field(ge=10)]
+    path: str
+
+
+class NetworkMount(Strict):
+    volumeId: str
+    path: str
+
+
+class Mounts(Strict):
+    persistent: PersistentMount | None = None
+    network: Annotated[list[NetworkMount], Field(max_length=1)] | None = None
+
+
+class CreatePod(Strict):
+    """The body of POST /v2/pods, for GPU pods."""
+
+    name: Annotated[str, Field(min_length=1)]
+    image: str
+    gpu: GpuRequest
+    cloud: Tier = "SECURE"
+    dataCenterIds: list[str] = []
+    disk: Annotated[int, Field(ge=1)] = 20
+    env: dict[str, str] = {}
+    args: str = ""
+    ports: list[str] = []
+    mounts: Mounts = Mounts()
+    registry: str | None = None
+    globalNetworking: bool = False
+    startSsh: bool = False
+    startJupyter: bool = False
+
+
+class PodAction(Strict):
+    action: Literal["start", "stop", "restart", "terminate"]
+
+
+def status_of(account: Account, machine: Machine) -> str:
+    """The pod's status by its age and what ails it."""
+    age_s, behaviour = account.age_s(machine), account.behaviour
+    if age_s < behaviour.provision_s or machine.quirk == "stuck":
+        return "PROVISIONING"
+    if age_s < behaviour.provision_s + behaviour.start_s or machine.quirk == "image_missing":
+        return "STARTING"
+    return "EXITED" if machine.quirk == "exits" else "RUNNING"
+
+
+def pod_view(account: Account, machine: Machine) -> dict[str, Any]:
+    """A pod as GET shows it, its env included."""
+    status, request = status_of(account, machine), machine.request
+    started_at = machine.created_at + account.behaviour.provision_s
+    running = status == "RUNNING" and machine.quirk != "no_runtime"
+    return {
+        "id": machine.machine_id,
+        "name": machine.name,
+        "status": status,
+        "actions": _ACTIONS.get(status, ["stop", "terminate"]),
+        "image": request["image"],
+        "args": request["args"],
+        "disk": request["disk"],
+        "mounts": {name: mount for name, mount in request["mounts"].items() if mount is not None},
+        "ports": request["ports"],
+        "env": request["env"],
+        "registry": request["registry"],
+        "gpu": {"id": request["gpu"]["id"], "count": request["gpu"]["count"]},
+        "cloud": request["cloud"],
+        "dataCenterId": None if status == "PROVISIONING" else request["placed"],
+        "cudaVersion": CUDA_VERSIONS[-1],
+        "ssh": {"proxy": None, "direct": None},
+        "template": None,
+        "cost": 0.0 if status == "EXITED" else round(machine.price_usd_per_hour, 4),
+        "locked": False,
+        "globalNetworking": {"enabled": False},
+        "runtime": {"uptime": int(account.now() - started_at), "ports": []} if running else None,
+        "createdAt": _iso(machine.created_at),
+        "startedAt": _iso(started_at) if status in ("RUNNING", "EXITED") else None,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,78 @@
+"""Runs a fake cloud: as a program of its own, or beside a test."""
+
+import argparse
+import contextlib
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from autoscaler.fakes.account import Account, Behaviour
+
+KEY = "fake-key"
+# What an image brings along: a container sees nothing else of this machine's environment.
+_OF_THE_IMAGE = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
+CreateApp = Callable[[Account], ASGIApp]
+
+
+@contextlib.contextmanager
+def running(create_app: CreateApp, account: Account) -> Iterator[str]:
+    """Serve in a thread of this process on a free port; gives the base URL."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(_config(create_app(account)))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.005)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            thread.join()
+            account.close()
+
+
+def serve(name: str, create_app: CreateApp) -> None:
+    """The program: serve until SIGTERM, and end every container then."""
+    parser = argparse.ArgumentParser(description=f"A {name} of your own: failures on command under /_fake.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--key", default=KEY, help="the account's API key")
+    parser.add_argument("--containers", action="store_true", help="run each machine's command as a process here")
+    parser.add_argument("--balance-usd", type=float, default=100.0)
+    parser.add_argument("--boot-s", type=float, default=10.0, help="from the purchase to the running container")
+    parser.add_argument("--log-dir", type=Path, default=None, help="where the containers' output goes")
+    options = parser.parse_args()
+    behaviour = Behaviour(
+        provision_s=options.boot_s / 2,
+        start_s=options.boot_s / 2,
+        balance_usd=options.balance_usd,
+        containers=options.containers,
+        rate_limits=True,
+    )
+    log_dir = options.log_dir or Path(tempfile.mkdtemp(prefix=f"{name}-fake-"))
+    account = Account(time.time, options.key, of_the_image(os.environ), log_dir, behaviour)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", options.port))
+        print(f"{name} (fake) at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        try:
+            uvicorn.Server(_config(create_app(account))).run([listener])
+        finally:
+            account.close()
+
+
+def of_the_image(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that stand in for those of a container's image."""
+    return {name: value for name, value in environment.items() if name in _OF_THE_IMAGE}
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(app, log_level="critical", access_log=False)

@@ -1,0 +1,241 @@
+"""The only HTTP client: timeouts, rate limits, retries where they are safe, and every answer mapped to errors.py.
+
+Reads and terminations are repeated a few times. A purchase is sent once: only a refusal that did nothing (429) is
+followed by another try. Whatever cannot be told from "it was bought" becomes OutcomeUnknown.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from autoscaler.errors import (
+    ApiRetired,
+    BalanceTooLow,
+    CloudError,
+    KeyRefused,
+    NoCapacity,
+    OutcomeUnknown,
+    RateLimited,
+)
+from autoscaler.rate_limits import Pace, retry_after_s
+
+_USER_AGENT = f"aima/{version('aima')}"
+_TIMEOUT = httpx.Timeout(8.0, connect=4.0)
+# All tries of one call together stay below the reconciler's own limit for a call.
+_BACKOFF_S = (0.3, 1.0)
+_PATIENCE_S = 6.0
+_EXCERPT_CHARS = 300
+_TRANSIENT = (408, 425, 500, 502, 503, 504)
+_HTML = "text/html"
+# At DEBUG, httpcore writes every header of an answer into the log.
+logging.getLogger("httpcore").setLevel(logging.WARNING)
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class _NoAnswer(CloudError):
+    """The connection failed or broke; `sent` tells whether the cloud may have read the request."""
+
+    def __init__(self, message: str, sent: bool) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, whatever its status. `call` names the request in messages; `prose` is what it says to people."""
+
+    call: str
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    prose: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is a success."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_html(self) -> bool:
+        """Whether a proxy or firewall answered in the API's place."""
+        return self.headers.get("content-type", "").startswith(_HTML) or self.text.lstrip()[:1] == "<"
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError."""
+        return json.loads(self.text)
+
+    def fields(self) -> Mapping[str, Any]:
+        """The body if it is a JSON object, else nothing."""
+        try:
+            body = self.json()
+        except ValueError:
+            return {}
+        return body if isinstance(body, dict) else {}
+
+
+class Rest:
+    """One account at one cloud. Clock and sleep are monotonic seconds.
+
+    `spacing_s`: the least distance of two calls with the same `scope`, in seconds.
+    """
+
+    def __init__(
+        self,
+        cloud: str,
+        base_url: str,
+        api_key: str,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+        spacing_s: Mapping[str, float] | None = None,
+        timeout: httpx.Timeout = _TIMEOUT,
+    ) -> None:
+        self._cloud, self._key = cloud, _checked(cloud, api_key)
+        self._clock, self._sleep = clock, sleep
+        self._pace = Pace(dict(spacing_s or {}))
+        headers = {"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT, "Accept": "application/json"}
+        self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, scope: str = "") -> Reply:
+        """Read. Returns a success; raises CloudError for everything else."""
+        reply = await self._repeat("GET", path, scope, params=params)
+        if not reply.ok:
+            raise self.failure(reply)
+        return reply
+
+    async def delete(self, path: str, scope: str = "") -> Reply:
+        """Ask for an end, which may be asked for twice. Returns any answer that is not transient."""
+        reply = await self._repeat("DELETE", path, scope)
+        if reply.status in _TRANSIENT or reply.status == 429:
+            raise self.failure(reply)
+        return reply
+
+    async def purchase(self, method: str, path: str, body: Mapping[str, Any], scope: str = "") -> Reply:
+        """Buy, at most once. Returns a success or a refusal that is for the provider to read.
+
+        Raises NoCapacity when nothing was sent, OutcomeUnknown when it may have been bought, RateLimited and
+        CloudStopped when it was not.
+        """
+        try:
+            reply = await self._patiently(method, path, scope, reads=False, json=body)
+        except _NoAnswer as error:
+            if error.sent:
+                raise OutcomeUnknown(str(error)) from None
+            raise NoCapacity(f"{error}; nothing was sent") from None
+        refused = 400 <= reply.status < 500 and reply.status not in _TRANSIENT
+        if reply.status in (401, 402, 429) or (reply.status in (403, 410) and reply.is_html):
+            raise self.failure(reply)
+        if not reply.ok and (not refused or reply.is_html):
+            raise OutcomeUnknown(f"{self.describe(reply)}; it may have been bought")
+        return reply
+
+    async def stream_lines(self, path: str, params: Mapping[str, str], seconds: float) -> list[str]:
+        """What a stream that does not end says within `seconds`."""
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(seconds), self._client.stream("GET", path, params=dict(params)) as response:
+                async for line in response.aiter_lines():
+                    lines.append(self.without_secrets(line))
+        except (TimeoutError, httpx.HTTPError):
+            pass  # what was said until then is the answer
+        return lines
+
+    def failure(self, reply: Reply) -> CloudError:
+        """The error that an answer means by its status alone."""
+        said = self.describe(reply)
+        if reply.status == 429:
+            wait_s = retry_after_s(reply.headers, reply.text)
+            return RateLimited(f"{said}; the next call is due in {wait_s:.0f} s", wait_s)
+        kinds = {401: KeyRefused, 402: BalanceTooLow, 403: KeyRefused, 410: ApiRetired}
+        if reply.status == 410:
+            said += f"; {self._cloud} has retired this API ({self._client.base_url}): a newer AIMA is needed"
+        return kinds.get(reply.status, CloudError)(said)
+
+    def describe(self, reply: Reply) -> str:
+        """What was asked and answered, in one line without secrets."""
+        return f"{self._cloud} answered {reply.call} with {reply.status}: {reply.prose or 'nothing'}"
+
+    def without_secrets(self, text: str) -> str:
+        """The text with the key replaced, however it is spelled."""
+        for spelled in {self._key, quote(self._key, safe=""), json.dumps(self._key)[1:-1]}:
+            text = text.replace(spelled, "***")
+        return text
+
+    async def _repeat(self, method: str, path: str, scope: str, params: Mapping[str, str] | None = None) -> Reply:
+        """Try a few times while the trouble looks transient."""
+        started = self._clock()
+        for pause_s in (*_BACKOFF_S, None):
+            last = pause_s is None or self._clock() - started > _PATIENCE_S
+            try:
+                reply = await self._patiently(method, path, scope, reads=method == "GET", params=params)
+            except _NoAnswer:
+                if last:
+                    raise
+            else:
+                if last or reply.status not in _TRANSIENT:
+                    return reply
+            assert pause_s is not None
+            await self._sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
+
+    async def _patiently(self, method: str, path: str, scope: str, reads: bool, **content: Any) -> Reply:
+        """One call, after the wait that the cloud asks for; refused once for its pace, it is tried once more.
+
+        Raises RateLimited without a call when the wait is long.
+        """
+        for again in (True, False):
+            wait_s = self._pace.wait_s(scope, reads, self._clock())
+            if wait_s > _PATIENCE_S:
+                raise RateLimited(f"{self._cloud} limits the rate of calls: the next is due in {wait_s:.0f} s", wait_s)
+            if wait_s > 0:
+                await self._sleep(wait_s)
+            reply = await self._once(method, path, scope, reads, content)
+            if reply.status != 429 or not again or retry_after_s(reply.headers, reply.text) > _PATIENCE_S:
+                return reply
+        return reply
+
+    async def _once(self, method: str, path: str, scope: str, reads: bool, content: Mapping[str, Any]) -> Reply:
+        self._pace.sent(scope, reads, self._clock())
+        call = f"{method} {path}"
+        try:
+            response = await self._client.request(method, path, **content)
+        except httpx.HTTPError as error:
+            sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+            what = self.without_secrets(f"{type(error).__name__} {error}".strip())
+            raise _NoAnswer(f"{self._cloud} did not answer {call}: {what}", sent) from None
+        text = response.text
+        self._pace.answered(scope, response.status_code, response.headers, text, self._clock())
+        prose = _prose(self.without_secrets(text))
+        return Reply(call, response.status_code, response.headers, text, prose)
+
+
+def _prose(text: str) -> str:
+    """What an error body says to people: RunPod's `detail` and `errors`, Vast's `error` and `msg`, or its beginning."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:_EXCERPT_CHARS]
+    parts = [body.get(key) for key in ("detail", "errors", "error", "msg")]
+    return "; ".join(str(part) for part in parts if part)[:_EXCERPT_CHARS]
+
+
+def _checked(cloud: str, api_key: str) -> str:
+    """The key without surrounding blanks. Raises KeyRefused, not showing it, when no header can carry it."""
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise KeyRefused(f"the API key for {cloud} is empty or contains characters that no key has")
+    return key
