@@ -1,7 +1,7 @@
 """What was wanted, bought and ended, and what it cost: written before the money is spent, kept for ever."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     case,
     func,
     insert,
@@ -27,6 +28,7 @@ from autoscaler.types import Intent, IntentState
 
 _SAMPLE = 20
 _OVER = (IntentState.ENDED.value, IntentState.FAILED.value)
+_FIELDS = tuple(f.name for f in fields(Intent))
 metadata = MetaData()
 
 intents = Table(
@@ -67,6 +69,27 @@ events = Table(
 )
 
 
+# Built once: to build a statement costs more than to run it.
+_INSERT_INTENT, _INSERT_EVENT = insert(intents), insert(events)
+_UPDATE_INTENT = (
+    update(intents)
+    .where(intents.c.name == bindparam("key"))
+    .values({column.name: bindparam(column.name) for column in intents.c if column.name != "name"})
+)
+_OLDEST_SEEN = case((intents.c.bought_at < bindparam("since"), bindparam("since")), else_=intents.c.bought_at)
+_SPENT = (
+    select(intents.c.cloud, func.sum((intents.c.ended_at - _OLDEST_SEEN) / 3600 * intents.c.price_usd_per_hour))
+    .where(intents.c.ended_at > bindparam("since"), intents.c.bought_at.is_not(None), intents.c.cloud.is_not(None))
+    .group_by(intents.c.cloud)
+)
+_BOUGHT = (
+    select(intents)
+    .where(intents.c.cloud == bindparam("cloud"), intents.c.bought_at.is_not(None))
+    .order_by(intents.c.wanted_at.desc())
+    .limit(_SAMPLE * 5)
+)
+
+
 class Ledger:
     """The write-ahead record on an Engine of its own. Every method is one committed transaction."""
 
@@ -83,22 +106,22 @@ class Ledger:
         """Write down a new intent."""
         intent = Intent(name, node_type, IntentState.WANTED, self._clock(), dict(tags), rival_of=rival_of)
         with self._engine.begin() as connection:
-            connection.execute(insert(intents).values(**_row(intent)))
-            connection.execute(insert(events).values(at=intent.wanted_at, name=name, sentence=sentence))
+            connection.execute(_INSERT_INTENT, _row(intent))
+            connection.execute(_INSERT_EVENT, {"at": intent.wanted_at, "name": name, "sentence": sentence})
         return intent
 
     def change(self, intent: Intent, sentence: str, **values: Any) -> Intent:
         """Write the intent with other `values`, and why; returns it as it is now."""
         changed = replace(intent, **values)
         with self._engine.begin() as connection:
-            connection.execute(update(intents).where(intents.c.name == intent.name).values(**_row(changed)))
-            connection.execute(insert(events).values(at=self._clock(), name=intent.name, sentence=sentence))
+            connection.execute(_UPDATE_INTENT, {"key": intent.name, **_row(changed)})
+            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
         return changed
 
     def note(self, subject: str, sentence: str) -> None:
         """Write a sentence about a cloud, a budget or a machine that no launch claims."""
         with self._engine.begin() as connection:
-            connection.execute(insert(events).values(at=self._clock(), name=subject, sentence=sentence))
+            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": subject, "sentence": sentence})
 
     def live(self) -> list[Intent]:
         """Intents that are not over, oldest first."""
@@ -127,11 +150,9 @@ class Ledger:
 
     def experiences(self, cloud: str) -> dict[tuple[str, str | None], Experience]:
         """What the last 20 launches of each GPU at `cloud` were like, by (cloud, GPU)."""
-        rows = select(intents).where(intents.c.cloud == cloud, intents.c.bought_at.is_not(None))
+        seen: dict[str | None, list[Intent]] = {}
         with self._engine.connect() as connection:
-            newest = connection.execute(rows.order_by(intents.c.wanted_at.desc()).limit(_SAMPLE * 5))
-            seen: dict[str | None, list[Intent]] = {}
-            for intent in map(_intent, newest):
+            for intent in map(_intent, connection.execute(_BOUGHT, {"cloud": cloud})):
                 seen.setdefault(intent.gpu_name, []).append(intent)
         return {(cloud, gpu): Experience.of(launches[:_SAMPLE]) for gpu, launches in seen.items()}
 
@@ -144,13 +165,9 @@ class Ledger:
 
     def spent_usd(self, since: float) -> dict[str, float]:
         """What launches that are over have cost from `since` (unix seconds) on, by cloud, in USD."""
-        start = case((intents.c.bought_at < since, since), else_=intents.c.bought_at)
-        cost = (intents.c.ended_at - start) / 3600 * intents.c.price_usd_per_hour
-        rows = select(intents.c.cloud, func.sum(cost)).where(
-            intents.c.ended_at > since, intents.c.bought_at.is_not(None), intents.c.cloud.is_not(None)
-        )
         with self._engine.connect() as connection:
-            return {cloud: float(usd or 0.0) for cloud, usd in connection.execute(rows.group_by(intents.c.cloud))}
+            rows = connection.execute(_SPENT, {"since": since})
+            return {cloud: float(usd or 0.0) for cloud, usd in rows}
 
 
 def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[str, float]:
@@ -164,9 +181,10 @@ def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[
 
 
 def _row(intent: Intent) -> dict[str, Any]:
-    return asdict(intent) | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
+    values = {name: getattr(intent, name) for name in _FIELDS}
+    return values | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
 
 
 def _intent(row: Any) -> Intent:
-    values = {f.name: getattr(row, f.name) for f in fields(Intent)}
+    values = {name: getattr(row, name) for name in _FIELDS}
     return Intent(**values | {"state": IntentState(row.state)})

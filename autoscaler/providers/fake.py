@@ -1,12 +1,23 @@
 """A cloud on a clock, for simulation: boots, lags, runs dry and fails on command, and keeps its own bill."""
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown
+from autoscaler.errors import (
+    BalanceTooLow,
+    CloudError,
+    KeyRefused,
+    ListingFailed,
+    NoCapacity,
+    OutcomeUnknown,
+    RateLimited,
+)
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
+
+_POLL_S = 0.5
 
 
 class Fault(StrEnum):
@@ -15,63 +26,107 @@ class Fault(StrEnum):
     NO_CAPACITY = "no capacity"
     CREATED_BUT_UNKNOWN = "created, the answer lost"
     NOT_CREATED_AND_UNKNOWN = "not created, the answer lost"
+    CREATED_SLOWLY = "created, the answer late"
+    CREATED_BROKEN = "created on a broken machine"
+    CREATED_DEAD = "created, it never joins"
+    CREATED_DEARER = "created at another price"
+    CREATED_NOT = "an id is answered, nothing was created"
+    BALANCE_TOO_LOW = "no balance"
+    CREATE_RATE_LIMITED = "too many purchases"
     LISTING_FAILS = "listing fails"
+    LISTING_SLOW = "listing is late, and old when it comes"
+    LISTING_RATE_LIMITED = "too many listings"
+    KEY_REFUSED = "key refused at a listing"
     TERMINATE_IGNORED = "terminate is ignored"
     TERMINATE_FAILS = "terminate raises"
 
 
-_CREATE = (Fault.NO_CAPACITY, Fault.CREATED_BUT_UNKNOWN, Fault.NOT_CREATED_AND_UNKNOWN)
-_TERMINATE = (Fault.TERMINATE_IGNORED, Fault.TERMINATE_FAILS)
+_CREATE = tuple(fault for fault in Fault if fault.name.startswith(("NO", "CREATE", "BALANCE")))
+_LISTING = tuple(fault for fault in Fault if fault.name.startswith(("LISTING", "KEY")))
+_TERMINATE = tuple(fault for fault in Fault if fault.name.startswith("TERMINATE"))
+_REFUSALS = {
+    Fault.NO_CAPACITY: NoCapacity("no longer any instances available"),
+    Fault.NOT_CREATED_AND_UNKNOWN: OutcomeUnknown("the connection was cut"),
+    Fault.BALANCE_TOO_LOW: BalanceTooLow("402: the balance is too low"),
+    Fault.CREATE_RATE_LIMITED: RateLimited("429", 30.0),
+    Fault.LISTING_FAILS: ListingFailed("500"),
+    Fault.LISTING_RATE_LIMITED: RateLimited("429", 30.0),
+    Fault.KEY_REFUSED: KeyRefused("401: the key was revoked"),
+    Fault.TERMINATE_FAILS: CloudError("503"),
+}
 
 
 @dataclass
 class Provider:
-    """Seconds are the clock's. `billed_s` is the cloud's own bill by instance id, for ended instances."""
+    """Seconds are the clock's. `billed_s` is the cloud's own bill by instance id, for ended instances.
+
+    `boot_s` is how long the next machines take to boot, `usual_boot_s` what the offer says. `dead` are machines that
+    never join. `slow_s`: how late a slow answer is. `calls` counts requests by kind.
+    """
 
     clock: Callable[[], float]
     name: str = "fake"
     boot_s: float = 20.0
+    usual_boot_s: float = 20.0
     list_lag_s: float = 0.0
+    slow_s: float = 5.0
     price_usd_per_hour: float = 0.74
+    price_jump: float = 1.5
+    offers: tuple[Offer, ...] = ()
     faults: deque[Fault] = field(default_factory=deque)
     billed_s: dict[str, float] = field(default_factory=dict)
+    prices: dict[str, float] = field(default_factory=dict)
     alive: dict[str, Instance] = field(default_factory=dict)
+    ready_at: dict[str, float] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
     created: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
 
     async def list_offers(self, node_type: NodeType) -> list[Offer]:
-        """One offer, at the configured price."""
+        """The configured offers, else one at the configured price."""
+        self._count("offers")
+        if self.offers:
+            return list(self.offers)
         gpu = "RTX 4090" if node_type.resources.get("GPU") else None
-        return [Offer(self.name, "fake-1", gpu, self.price_usd_per_hour, self.boot_s, "EU", Trust.SECURE)]
+        return [Offer(self.name, f"{self.name}-1", gpu, self.price_usd_per_hour, self.usual_boot_s, "EU", Trust.SECURE)]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """Create unless a fault says otherwise."""
+        self._count("create")
         fault = self._next_fault(_CREATE)
-        if fault is Fault.NO_CAPACITY:
-            raise NoCapacity("no longer any instances available")
-        if fault is Fault.NOT_CREATED_AND_UNKNOWN:
-            raise OutcomeUnknown("the connection was cut")
-        self.created += 1
-        instance_id = f"i-{self.created}"
-        instance = Instance(
-            self.name, instance_id, request.name, InstanceStatus.PENDING, self.clock(), request.offer.price_usd_per_hour
-        )
-        self.alive[instance_id] = instance
+        if fault in _REFUSALS:
+            raise _REFUSALS[fault]
+        instance = self._new(request, fault)
+        if fault is not Fault.CREATED_NOT:
+            self.alive[instance.instance_id] = instance
+        if fault is Fault.CREATED_BROKEN:
+            self.fail(instance.instance_id)
+        if fault is Fault.CREATED_DEAD:
+            self.dead.add(instance.instance_id)
+        if fault is Fault.CREATED_SLOWLY:
+            await self._until(self.clock() + self.slow_s)
         if fault is Fault.CREATED_BUT_UNKNOWN:
             raise OutcomeUnknown("the answer could not be read")
         return instance
 
     async def list_instances(self) -> list[Instance]:
         """All but those too new to be listed."""
-        if self._next_fault((Fault.LISTING_FAILS,)):
-            raise ListingFailed("500")
-        listed = [i for i in self.alive.values() if self.clock() - i.created_at >= self.list_lag_s]
-        return [self._as_of_now(instance) for instance in listed]
+        self._count("list")
+        fault = self._next_fault(_LISTING)
+        if fault in _REFUSALS:
+            raise _REFUSALS[fault]
+        now = self.clock()
+        listed = [self.as_of_now(i) for i in self.alive.values() if now - i.created_at >= self.list_lag_s]
+        if fault is Fault.LISTING_SLOW:
+            await self._until(now + self.slow_s)
+        return listed
 
     async def terminate_instance(self, instance_id: str) -> None:
         """End at once, or not at all when a fault says so."""
+        self._count("terminate")
         fault = self._next_fault(_TERMINATE)
         if fault is Fault.TERMINATE_FAILS:
-            raise CloudError("503")
+            raise _REFUSALS[fault]
         if fault is None and instance_id in self.alive:
             self.vanish(instance_id)
 
@@ -90,9 +145,33 @@ class Provider:
         """The instance's machine breaks; it is billed on until it is ended."""
         self.alive[instance_id] = replace(self.alive[instance_id], status=InstanceStatus.FAILED, detail="driver error")
 
-    def _as_of_now(self, instance: Instance) -> Instance:
-        booted = instance.status is InstanceStatus.PENDING and self.clock() - instance.created_at >= self.boot_s
+    def as_of_now(self, instance: Instance) -> Instance:
+        """The instance with the status that it has by now."""
+        booted = instance.status is InstanceStatus.PENDING and self.clock() >= self.ready_at.get(
+            instance.instance_id, 0.0
+        )
         return replace(instance, status=InstanceStatus.RUNNING) if booted else instance
+
+    def bill_usd(self) -> float:
+        """What the cloud charges for all machines until now, in USD."""
+        now = self.clock()
+        seconds = self.billed_s | {i: now - instance.created_at for i, instance in self.alive.items()}
+        return sum(s / 3600 * self.prices[i] for i, s in seconds.items())
+
+    def _new(self, request: LaunchRequest, fault: Fault | None) -> Instance:
+        self.created += 1
+        instance_id, now = f"{self.name}-i-{self.created}", self.clock()
+        price = request.offer.full_usd_per_hour * (self.price_jump if fault is Fault.CREATED_DEARER else 1.0)
+        self.prices[instance_id], self.ready_at[instance_id] = price, now + self.boot_s
+        machine_id = request.offer.machine_id
+        return Instance(self.name, instance_id, request.name, InstanceStatus.PENDING, now, price, machine_id=machine_id)
+
+    async def _until(self, at: float) -> None:
+        while self.clock() < at:
+            await asyncio.sleep(_POLL_S)
+
+    def _count(self, kind: str) -> None:
+        self.calls[kind] = self.calls.get(kind, 0) + 1
 
     def _next_fault(self, kinds: tuple[Fault, ...]) -> Fault | None:
         for fault in self.faults:

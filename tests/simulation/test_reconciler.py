@@ -1,84 +1,24 @@
 """The real reconciler and ledger on a fake clock and a fake cloud."""
 
-import asyncio
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Engine
 
-from autoscaler.decide import Policy
 from autoscaler.errors import Draining, UnknownNodeType
-from autoscaler.ledger import Ledger
-from autoscaler.provider import CloudProvider
 from autoscaler.providers.fake import Fault, Provider
-from autoscaler.reconciler import Reconciler
-from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
-from cluster.database import open_engine
+from autoscaler.types import Activity, Instance, IntentState, NodeType
+from tests.simulation.world import POLICY, TICK_S, World
 
-TICK_S = 1.0
-POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0)
 TYPES = [
     NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("fake",)),
     NodeType("cpu", {"CPU": 1}, max_count=2, clouds=("fake",)),
 ]
 
 
-def equip(_name: str, _type: NodeType, _offer: Offer) -> Equipment:
-    return Equipment()
-
-
-class World:
-    """A cluster whose time stands still unless a tick is made."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.now = 1_000_000.0
-        self.calls = 0
-        self.cloud = Provider(clock=lambda: self.now)
-        self.ledger = Ledger(engine, lambda: self.now)
-        self.ledger.create_tables()
-        self.restart()
-
-    def restart(self) -> None:
-        """A new process on the same ledger and cloud."""
-        self.use({"fake": self.cloud}, TYPES)
-
-    def use(self, clouds: Mapping[str, CloudProvider], types: Sequence[NodeType], **options: Any) -> None:
-        """Reconcile these clouds with these node types from now on."""
-        self.reconciler = Reconciler("c1", types, clouds, self.ledger, lambda: self.now, equip, POLICY, **options)
-
-    def tick(self, times: int = 1, advance_s: float = TICK_S) -> None:
-        for _ in range(times):
-            asyncio.run(self.reconciler.tick())
-            self.now += advance_s
-
-    def launch(self, count: int = 1, node_type: str = "gpu", call_id: str = "") -> list[str]:
-        self.calls += 1
-        return self.reconciler.launch(node_type, count, {"ray": "tag"}, call_id or f"call-{self.calls}")
-
-    def intent(self, name: str) -> Intent:
-        return next(i for i in self.ledger.recent() if i.name == name)
-
-    def state(self, name: str) -> IntentState:
-        return self.intent(name).state
-
-    def machines(self) -> list[Instance]:
-        return list(self.cloud.alive.values())
-
-
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = open_engine("sqlite://")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def world(engine: Engine) -> World:
-    return World(engine)
+def world() -> Iterator[World]:
+    with World(["fake"], TYPES) as world:
+        yield world
 
 
 def test_a_launch_is_bought_once_and_costs_what_the_cloud_bills(world: World) -> None:
@@ -345,83 +285,8 @@ def test_drain_ends_everything(world: World) -> None:
     world.launch(2)
     world.tick(20)
     world.launch(1)
-    asyncio.run(world.reconciler.drain(timeout_s=10))
+    world.drain()
     assert world.machines() == []
     assert world.ledger.live() == []
     with pytest.raises(Draining):
         world.launch()
-
-
-STEPS = st.one_of(
-    st.tuples(st.just("launch"), st.integers(1, 2)),
-    st.tuples(st.just("terminate"), st.integers(0, 9)),
-    st.tuples(st.just("tick"), st.integers(1, 12)),
-    st.tuples(st.just("fault"), st.integers(0, len(Fault) - 1)),
-    st.tuples(st.just("restart"), st.just(0)),
-    st.tuples(st.just("vanish"), st.integers(0, 9)),
-    st.tuples(st.just("fail"), st.integers(0, 9)),
-    st.tuples(st.just("join"), st.integers(0, 9)),
-)
-
-
-def apply(world: World, step: tuple[str, int]) -> None:
-    kind, value = step
-    live, machines = world.reconciler.nodes(), world.machines()
-    if kind == "launch":
-        world.launch(value)
-    elif kind == "tick":
-        world.tick(value)
-    elif kind == "fault":
-        world.cloud.faults.append(list(Fault)[value])
-    elif kind == "restart":
-        world.restart()
-    elif kind == "terminate" and live:
-        world.reconciler.terminate([live[value % len(live)].name], "idle")
-    elif machines:
-        chosen = machines[value % len(machines)]
-        apply_to_machine(world, kind, chosen)
-
-
-def apply_to_machine(world: World, kind: str, machine: Instance) -> None:
-    if kind == "vanish":
-        world.cloud.vanish(machine.instance_id)
-    elif kind == "fail":
-        world.cloud.fail(machine.instance_id)
-    elif kind == "join" and world.state(machine.name) is IntentState.BOUGHT:
-        world.reconciler.mark_joined(machine.name)
-
-
-@settings(max_examples=60, deadline=None)
-@given(steps=st.lists(STEPS, max_size=25), list_lag_s=st.sampled_from([0.0, 4.0]))
-def test_whatever_happens_nothing_is_left_billed(steps: list[tuple[str, int]], list_lag_s: float) -> None:
-    engine = open_engine("sqlite://")
-    try:
-        world = World(engine)
-        world.cloud.list_lag_s = list_lag_s
-        for step in steps:
-            apply(world, step)
-            names = [machine.name for machine in world.machines()]
-            assert len(names) == len(set(names))
-            assert len(names) <= TYPES[0].max_count
-        clean = not steps or not any(kind in ("fault", "vanish", "fail") for kind, _value in steps)
-        world.cloud.faults.clear()
-        world.reconciler.terminate([intent.name for intent in world.reconciler.nodes()], "the end")
-        world.tick(math.ceil(POLICY.list_lag_s) + 5)
-        assert world.machines() == []
-        assert world.ledger.live() == []
-        check_the_bill(world, clean)
-    finally:
-        engine.dispose()
-
-
-def check_the_bill(world: World, clean: bool) -> None:
-    """What the cloud billed is never missing from the ledger; what is counted too much is bounded by the lag."""
-    adopted = [i for i in world.ledger.recent() if i.instance_id is not None]
-    for intent in adopted:
-        assert intent.instance_id is not None
-        counted, billed = intent.billed_s(world.now), world.cloud.billed_s[intent.instance_id]
-        assert counted >= billed
-        if clean:  # proved gone by the next tick, or at the end of the lag after the purchase
-            assert counted <= max(billed + TICK_S, POLICY.list_lag_s + TICK_S)
-    if clean:
-        assert len(adopted) == len(world.cloud.billed_s) == world.cloud.created

@@ -1,0 +1,103 @@
+"""The real reconciler and ledger on a fake clock and fake clouds, with a Ray that only counts."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Engine
+
+from autoscaler.budget import Budget, Budgets
+from autoscaler.decide import Policy
+from autoscaler.ledger import Ledger
+from autoscaler.provider import CloudProvider
+from autoscaler.providers.fake import Provider
+from autoscaler.reconciler import Reconciler
+from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, NodeType, Offer
+from autoscaler.virtual_time import VirtualTimeLoop
+from autoscaler.watch import Pace
+from cluster.database import open_engine
+
+TICK_S = 1.0
+POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0)
+PACE = Pace({})
+
+
+def equip(_name: str, _type: NodeType, _offer: Offer) -> Equipment:
+    return Equipment()
+
+
+class World:
+    """A cluster whose time stands still unless a tick is made."""
+
+    def __init__(self, clouds: Sequence[str], types: Sequence[NodeType], **options: Any) -> None:
+        self.now, self.calls = 1_000_000.0, 0
+        self.types, self.options = types, {"pace": PACE} | options
+        self.clouds = {name: Provider(clock=lambda: self.now, name=name) for name in clouds}
+        self._engine: Engine = open_engine("sqlite://")
+        self.ledger = Ledger(self._engine, lambda: self.now)
+        self.ledger.create_tables()
+        self._runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.restart()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+        self._runner.close()
+        self._engine.dispose()
+
+    @property
+    def cloud(self) -> Provider:
+        """The first cloud."""
+        return next(iter(self.clouds.values()))
+
+    def restart(self) -> None:
+        """A new process on the same ledger and clouds; what the old one had under way is cut off."""
+        self._runner.close()
+        self._runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
+        self.use(self.clouds, self.types)
+
+    def use(self, clouds: Mapping[str, CloudProvider], types: Sequence[NodeType], **options: Any) -> None:
+        """Reconcile these clouds with these node types from now on."""
+        options = {"policy": POLICY} | self.options | options
+        self.reconciler = Reconciler("c1", types, clouds, self.ledger, lambda: self.now, equip, **options)
+
+    def tick(self, times: int = 1, advance_s: float = TICK_S) -> None:
+        for _ in range(times):
+            self._runner.run(self.reconciler.tick())
+            self.now += advance_s
+
+    def drain(self, timeout_s: float = 10.0) -> None:
+        self._runner.run(self.reconciler.drain(timeout_s))
+
+    def launch(self, count: int = 1, node_type: str = "gpu", call_id: str = "") -> list[str]:
+        self.calls += 1
+        return self.reconciler.launch(node_type, count, {"ray": "tag"}, call_id or f"call-{self.calls}")
+
+    def join_what_booted(self) -> None:
+        """Machines that run become Ray nodes, but for dead ones and those that are refused."""
+        for cloud in self.clouds.values():
+            for instance in list(cloud.alive.values()):
+                intent = self.reconciler.find(instance.name)
+                runs = cloud.as_of_now(instance).status is InstanceStatus.RUNNING
+                if runs and instance.instance_id not in cloud.dead and intent and intent.state is IntentState.BOUGHT:
+                    self.reconciler.mark_joined(instance.name)
+
+    def intent(self, name: str) -> Intent:
+        return next(i for i in self.ledger.recent() if i.name == name)
+
+    def state(self, name: str) -> IntentState:
+        return self.intent(name).state
+
+    def machines(self) -> list[Instance]:
+        return [instance for cloud in self.clouds.values() for instance in cloud.alive.values()]
+
+    def events(self) -> str:
+        """The latest sentences, as one text."""
+        return "\n".join(f"{e['name']}: {e['sentence']}" for e in self.ledger.recent_events(200))
+
+
+def per_hour(usd: float, **values: Any) -> Budgets:
+    """A budget for everything together."""
+    return Budgets(Budget(per_hour_usd=usd, **values))
