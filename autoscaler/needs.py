@@ -15,7 +15,7 @@ _EUROPEAN_UNION = frozenset({
 _GROUPS = {"EU": _EUROPEAN_UNION}
 _TRUST_ORDER = (Trust.COMMUNITY, Trust.SECURE, Trust.OWN)
 # A "24 GB" card reports 22.5 to 24 GiB: what is asked for is the size class.
-_MEMORY_TOLERANCE = 0.93
+MEMORY_TOLERANCE = 0.93
 _NOT_DISTINCTIVE = {"nvidia", "geforce"}
 
 
@@ -51,6 +51,12 @@ def in_regions(regions: tuple[str, ...], region: str, country: str) -> bool:
     return any(country in _GROUPS.get(wanted, ()) or wanted.casefold() in own_names for wanted in regions)
 
 
+def countries_of(regions: tuple[str, ...]) -> list[str]:
+    """The country codes in `regions`, groups spelled out; [] when any of them is a cloud's own name."""
+    codes = [code for region in regions for code in _GROUPS.get(region, (region,))]
+    return sorted(codes) if all(len(code) == 2 and code.isupper() for code in codes) else []
+
+
 def version_key(version: str) -> tuple[int, ...]:
     """Versions compare by number: 12.11 is above 12.2."""
     return tuple(int(part) for part in re.findall(r"\d+", version))
@@ -68,7 +74,7 @@ def _unmet(node_type: NodeType, offer: Offer, machine: Machine) -> Iterator[str]
         yield f"its GPU is {offer.gpu_name}"
     if offer.gpu_count < gpu_count(node_type):
         yield f"it has {offer.gpu_count} GPUs of {gpu_count(node_type)}"
-    if offer.gpu_memory_gib < node_type.gpu_memory_gib * _MEMORY_TOLERANCE:
+    if offer.gpu_memory_gib < node_type.gpu_memory_gib * MEMORY_TOLERANCE:
         yield f"its GPU has {offer.gpu_memory_gib:g} of {node_type.gpu_memory_gib:g} GiB"
     if _TRUST_ORDER.index(offer.trust) < _TRUST_ORDER.index(node_type.trust):
         yield f"its host is {offer.trust}, {node_type.trust} is asked for"

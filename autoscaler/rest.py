@@ -85,7 +85,8 @@ class Reply:
 class Rest:
     """One account at one cloud. Clock and sleep are monotonic seconds.
 
-    `spacing_s`: the least distance of two calls with the same `scope`, in seconds.
+    `spacing_s`: the least distance of two calls with the same `scope`, in seconds. `explain`: what an answer means at
+    this cloud, if it is not what its status says.
     """
 
     def __init__(
@@ -97,9 +98,10 @@ class Rest:
         sleep: Sleep = asyncio.sleep,
         spacing_s: Mapping[str, float] | None = None,
         timeout: httpx.Timeout = _TIMEOUT,
+        explain: Callable[[Reply], CloudError | None] = lambda _reply: None,
     ) -> None:
         self._cloud, self._key = cloud, _checked(cloud, api_key)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._explain = clock, sleep, explain
         self._pace = Pace(dict(spacing_s or {}))
         headers = {"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT, "Accept": "application/json"}
         self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
@@ -110,14 +112,15 @@ class Rest:
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, scope: str = "") -> Reply:
         """Read. Returns a success; raises CloudError for everything else."""
-        reply = await self._repeat("GET", path, scope, params=params)
-        if not reply.ok:
-            raise self.failure(reply)
-        return reply
+        return self._checked_read(await self._repeat("GET", path, scope, reads=True, params=params))
+
+    async def search(self, path: str, body: Mapping[str, Any], scope: str = "") -> Reply:
+        """Read by POST, as `get` does."""
+        return self._checked_read(await self._repeat("POST", path, scope, reads=True, json=body))
 
     async def delete(self, path: str, scope: str = "") -> Reply:
         """Ask for an end, which may be asked for twice. Returns any answer that is not transient."""
-        reply = await self._repeat("DELETE", path, scope)
+        reply = await self._repeat("DELETE", path, scope, reads=False)
         if reply.status in _TRANSIENT or reply.status == 429:
             raise self.failure(reply)
         return reply
@@ -153,7 +156,9 @@ class Rest:
         return lines
 
     def failure(self, reply: Reply) -> CloudError:
-        """The error that an answer means by its status alone."""
+        """The error that an answer means."""
+        if (known := self._explain(reply)) is not None:
+            return known
         said = self.describe(reply)
         if reply.status == 429:
             wait_s = retry_after_s(reply.headers, reply.text)
@@ -173,13 +178,18 @@ class Rest:
             text = text.replace(spelled, "***")
         return text
 
-    async def _repeat(self, method: str, path: str, scope: str, params: Mapping[str, str] | None = None) -> Reply:
+    def _checked_read(self, reply: Reply) -> Reply:
+        if not reply.ok:
+            raise self.failure(reply)
+        return reply
+
+    async def _repeat(self, method: str, path: str, scope: str, reads: bool, **content: Any) -> Reply:
         """Try a few times while the trouble looks transient."""
         started = self._clock()
         for pause_s in (*_BACKOFF_S, None):
             last = pause_s is None or self._clock() - started > _PATIENCE_S
             try:
-                reply = await self._patiently(method, path, scope, reads=method == "GET", params=params)
+                reply = await self._patiently(method, path, scope, reads, **content)
             except _NoAnswer:
                 if last:
                     raise
@@ -191,23 +201,22 @@ class Rest:
         raise AssertionError("the last try returns or raises")
 
     async def _patiently(self, method: str, path: str, scope: str, reads: bool, **content: Any) -> Reply:
-        """One call, after the wait that the cloud asks for; refused once for its pace, it is tried once more.
-
-        Raises RateLimited without a call when the wait is long.
-        """
-        for again in (True, False):
-            wait_s = self._pace.wait_s(scope, reads, self._clock())
-            if wait_s > _PATIENCE_S:
-                raise RateLimited(f"{self._cloud} limits the rate of calls: the next is due in {wait_s:.0f} s", wait_s)
-            if wait_s > 0:
-                await self._sleep(wait_s)
-            reply = await self._once(method, path, scope, reads, content)
-            if reply.status != 429 or not again or retry_after_s(reply.headers, reply.text) > _PATIENCE_S:
-                return reply
+        """One call in its turn; refused for its pace, it is tried once more when the wait is short."""
+        reply = await self._once(method, path, scope, reads, content)
+        if reply.status == 429 and retry_after_s(reply.headers, reply.text) <= _PATIENCE_S:
+            return await self._once(method, path, scope, reads, content)
         return reply
 
-    async def _once(self, method: str, path: str, scope: str, reads: bool, content: Mapping[str, Any]) -> Reply:
+    async def _turn(self, scope: str, reads: bool) -> None:
+        """Wait until the cloud wants the next call. Raises RateLimited, having asked nothing, when that takes long."""
+        while (wait_s := self._pace.wait_s(scope, reads, self._clock())) > 0:
+            if wait_s > _PATIENCE_S:
+                raise RateLimited(f"{self._cloud} limits the rate of calls: the next is due in {wait_s:.0f} s", wait_s)
+            await self._sleep(wait_s)
         self._pace.sent(scope, reads, self._clock())
+
+    async def _once(self, method: str, path: str, scope: str, reads: bool, content: Mapping[str, Any]) -> Reply:
+        await self._turn(scope, reads)
         call = f"{method} {path}"
         try:
             response = await self._client.request(method, path, **content)

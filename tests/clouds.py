@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from autoscaler.fakes import runpod as fake_runpod
+from autoscaler.fakes import vastai as fake_vastai
 from autoscaler.fakes.account import Account, Behaviour
 from autoscaler.fakes.control import inflict
-from autoscaler.fakes.failures import RUNPOD_FAILURES, Failure
+from autoscaler.fakes.failures import RUNPOD_FAILURES, VASTAI_FAILURES, Failure
 from autoscaler.fakes.serving import KEY, CreateApp, running
 from autoscaler.names import launch_name
 from autoscaler.provider import CloudProvider
@@ -94,6 +95,7 @@ class Rented(Cloud):
 
 _FAKES: dict[str, tuple[CreateApp, Mapping[str, Failure]]] = {
     "runpod": (fake_runpod.create_app, RUNPOD_FAILURES),
+    "vastai": (fake_vastai.create_app, VASTAI_FAILURES),
 }
 RENTED = tuple(_FAKES)
 
@@ -146,9 +148,12 @@ def rented(name: str, folder: Path, runner: asyncio.Runner, **behaviour: Any) ->
     account = Account(clock, KEY, {}, folder, Behaviour(**{"provision_s": 0.0, "start_s": 0.0, **behaviour}))
     conversation = Conversation(name)
     with running(lambda account: Overheard(create_app(account), conversation), account) as url:
-        provider = load_provider(name, cluster_id=CLUSTER, api_key=KEY, base_url=url, clock=clock, sleep=clock.sleep)
+        own = {"base_url": f"{url}/api", "wall_clock": clock} if name == "vastai" else {"base_url": url}
+        provider = load_provider(name, cluster_id=CLUSTER, api_key=KEY, clock=clock, sleep=clock.sleep, **own)
         cloud = Rented(
             provider, runner, account=account, clock=clock, url=url, failures=failures, conversation=conversation
         )
-        yield cloud
-        cloud.run(provider.close())
+        try:
+            yield cloud
+        finally:
+            cloud.run(provider.close())

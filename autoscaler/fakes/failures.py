@@ -92,3 +92,65 @@ RUNPOD_FAILURES = {
     "F32": Failure(says="a pod costs three times its price", faults=[Fault(on="create", price_factor=3.0)]),
     "F34": Failure(says="a pod's own key may not end it", behaviour={"self_termination": False}),
 }
+
+
+def refusal(status: int, error: str, msg: str) -> Answer:
+    """Vast's form of an error."""
+    return Answer(status=status, body=json.dumps({"success": False, "error": error, "msg": msg}))
+
+
+def _too_frequent(threshold_s: float) -> Answer:
+    text = f"API requests too frequent endpoint threshold={threshold_s}"
+    return Answer(status=429, body=text, content_type="text/plain")
+
+
+_NO_ASK = "error 404/3603: no_such_ask Instance type by id 5000001 is not available."
+_UNREADABLE = Answer(status=200, body='{"success": tr')
+VASTAI_FAILURES = {
+    "V3": Failure(
+        says="DELETE answers 404 auth_error and does nothing",
+        faults=_faults("terminate", refusal(404, "auth_error", "Invalid user key")),
+    ),
+    "V4": Failure(
+        says="a refused purchase carries a contract that bills", faults=[Fault(on="create", quirk="refused_contract")]
+    ),
+    "V6": Failure(says="an instance's status stays null", faults=[Fault(on="create", quirk="stuck")]),
+    "V6-unknown": Failure(says="an instance is unknown", faults=[Fault(on="create", quirk="unknown")]),
+    "V6-offline": Failure(says="an instance is offline", faults=[Fault(on="create", quirk="offline")]),
+    "V6-exited": Failure(says="an instance has exited", faults=[Fault(on="create", quirk="exits")]),
+    "V6-oci": Failure(says="a container cannot be created", faults=[Fault(on="create", quirk="oci_error")]),
+    "V7": Failure(says="429 in plain text", faults=_faults("list", _too_frequent(4.0))),
+    "V7-rent": Failure(says="429 in plain text for a purchase", faults=_faults("create", _too_frequent(4.5))),
+    "V8": Failure(says="an offer is gone", faults=_faults("create", refusal(404, "invalid_args", _NO_ASK))),
+    "V8-410": Failure(
+        says="an offer is gone (410)",
+        faults=_faults("create", refusal(410, "no_such_ask", "error 410/3907: no_such_ask is no longer available.")),
+    ),
+    "F4": Failure(says="rent answers 500, and the contract exists", faults=_faults("create", html(500), done=True)),
+    "F5": Failure(says="rent's connection is cut, and the contract exists", faults=RUNPOD_FAILURES["F5"].faults),
+    "F5-unreadable": Failure(says="rent answers half a body", faults=_faults("create", _UNREADABLE, done=True)),
+    "F6": RUNPOD_FAILURES["F6"],
+    "F7": RUNPOD_FAILURES["F7"],
+    "F9": RUNPOD_FAILURES["F9"],
+    "F10": RUNPOD_FAILURES["F10"],
+    "F14-500": Failure(says="list answers 500", faults=_faults("list", html(500), times=3)),
+    "F14-empty": RUNPOD_FAILURES["F14-empty"],
+    "F14-null": Failure(
+        says="list answers null", faults=_faults("list", Answer(status=200, body='{"success":true,"instances":null}'))
+    ),
+    "F14-page": Failure(
+        says="list shows fewer instances than it counts",
+        faults=_faults("list", Answer(status=200, body='{"success":true,"instances":[],"total_instances":2}')),
+    ),
+    "F17": RUNPOD_FAILURES["F17"],
+    "F18": RUNPOD_FAILURES["F18"],
+    "F26": RUNPOD_FAILURES["F26"],
+    "F27": Failure(
+        says="the key is revoked",
+        faults=_faults("any", refusal(404, "auth_error", "Invalid user key"), times=_FOR_LONG),
+    ),
+    "F27-html": RUNPOD_FAILURES["F27-html"],
+    "F28": Failure(says="the API has retired", faults=_faults("any", refusal(410, "gone", "Gone"), times=_FOR_LONG)),
+    "F32": RUNPOD_FAILURES["F32"],
+    "F34": RUNPOD_FAILURES["F34"],
+}

@@ -5,7 +5,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 Call = Literal["create", "list", "terminate", "offers", "logs", "any"]
-Quirk = Literal["never_listed", "stuck", "no_runtime", "image_missing", "exits", "unknown", "offline", "misplaced"]
+Quirk = Literal[
+    "never_listed", "stuck", "no_runtime", "image_missing", "oci_error", "exits", "unknown", "offline", "stopped",
+    "misplaced", "refused_contract",
+]  # fmt: skip
 
 
 class Strict(BaseModel):
