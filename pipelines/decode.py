@@ -1,15 +1,22 @@
 """From a file to frames: the decoders' contract, and which decoder may be trusted with which file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, Protocol, cast
 
 from pipelines.frames import FrameBatch
-from pipelines.sampling import EveryFrame, Sampling, Segment
+from pipelines.sampling import EveryFrame, Sampling, Segment, ShownFrame
 from pipelines.sources import MediaInfo
 
 # decord keeps times as float32: beyond this they blur into each other.
 _DECORD_MAX_DURATION_S = 4000.0
+_BATCH_FRAMES, _BATCH_BYTES = 64, 16 << 20
+DECODERS: dict[str, str] = {
+    "pyav": "pipelines.decode_pyav:PyAvDecoder",
+    "decord": "pipelines.decode_decord:DecordDecoder",
+}
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,10 @@ class FrameRequest:
     segment: Segment
     sampling: Sampling
     size: tuple[int, int]
+
+    def wants(self, frame: ShownFrame) -> bool:
+        """Whether this frame is asked for."""
+        return self.segment.contains(frame.time_s) and self.sampling.selects(frame)
 
 
 class Decoder(Protocol):
@@ -41,22 +52,37 @@ class Decoder(Protocol):
         ...
 
 
-def choose_decoder(info: MediaInfo, sampling: Sampling) -> tuple[Decoder, str]:
-    """The cheapest decoder that is right for this file, and why. Correctness first.
+def choose_decoder(info: MediaInfo, samplings: Iterable[Sampling], override: str = "") -> tuple[str, str]:
+    """The name of the cheapest decoder that is right for this file and all these samplings, and why.
 
-    decord gives wrong frames, silently, where a file has edit lists (MP4, MOV), an open GOP (H.264, HEVC), or is
-    MPEG-TS; it knows no AV1 and does not rotate, and no header tells these cases apart. VP8/VP9 in WebM has none.
+    Correctness first: decord gives wrong frames, silently, where a file has edit lists (MP4, MOV), an open GOP (H.264,
+    HEVC), or is MPEG-TS; it knows no AV1 and does not rotate, and no header tells these cases apart. VP8/VP9 in WebM
+    has none. `override` names a decoder to use regardless. Raises ValueError for an unknown one.
     """
-    from pipelines.decode_decord import DecordDecoder, decord_is_installed  # noqa: PLC0415
-    from pipelines.decode_pyav import PyAvDecoder  # noqa: PLC0415
-
-    if not isinstance(sampling, EveryFrame):
-        return PyAvDecoder(), "a sample of the frames: PyAV is exact"
+    if override:
+        load_decoder(override)
+        return override, "asked for"
+    if any(not isinstance(sampling, EveryFrame) for sampling in samplings):
+        return "pyav", "a sample of the frames: PyAV is exact and decodes least"
     if objection := _objection_to_decord(info):
-        return PyAvDecoder(), objection
-    if not decord_is_installed():
-        return PyAvDecoder(), "decord is not installed"
-    return DecordDecoder(), "every frame of VP8/VP9 in WebM: decord is right and cheapest"
+        return "pyav", objection
+    if find_spec("decord") is None:
+        return "pyav", "decord is not installed"
+    return "decord", "every frame of VP8/VP9 in WebM: decord is right and cheapest"
+
+
+def load_decoder(name: str, **options: Any) -> Decoder:
+    """The decoder of this name, in this process. Raises ValueError for an unknown one."""
+    if name not in DECODERS:
+        raise ValueError(f"unknown decoder {name!r}; choose from: {', '.join(DECODERS)}")
+    module, _, kind = DECODERS[name].partition(":")
+    return cast(Decoder, getattr(import_module(module), kind)(**options))
+
+
+def frames_per_batch(size: tuple[int, int]) -> int:
+    """How many frames of (height, width) travel together: at most 64, and 16 MiB."""
+    height, width = size
+    return max(1, min(_BATCH_FRAMES, _BATCH_BYTES // (height * width * 3)))
 
 
 def _objection_to_decord(info: MediaInfo) -> str:

@@ -1,7 +1,6 @@
 """decord: the cheapest way to every frame, for the few files it is right for (see `choose_decoder`)."""
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,7 @@ import numpy as np
 from pipelines.decode import FrameRequest
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.sampling import Sampling, Segment
-
-
-def decord_is_installed() -> bool:
-    """Whether decord can be imported (it has no wheels for ARM Macs)."""
-    return find_spec("decord") is not None
+from pipelines.sampling import Sampling, Segment, ShownFrame
 
 
 class DecordDecoder:
@@ -53,12 +47,13 @@ def _frames(
 
 def _wanted(reader: Any, segment: Segment, sampling: Sampling) -> tuple[list[int], Any]:
     """The numbers of the wanted frames, and every frame's time (WebM's are whole milliseconds)."""
+    keyframes = set(reader.get_key_indices())
     spans = reader.get_frame_timestamp(range(len(reader))).astype(np.float64)
     times = np.round(spans[:, 0] - spans[0, 0], 3)
     ends = [*times[1:], times[-1] + (spans[-1, 1] - spans[-1, 0])]
     wanted = [
         i
         for i, (time_s, end_s) in enumerate(zip(times, ends, strict=True))
-        if segment.contains(time_s) and sampling.selects(time_s, end_s)
+        if segment.contains(time_s) and sampling.selects(ShownFrame(time_s, end_s, i, i in keyframes))
     ]
     return wanted, times

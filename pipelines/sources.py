@@ -73,7 +73,7 @@ def probe_isolated(uri: str, timeout_s: float = 30.0) -> MediaInfo:
     command = [sys.executable, "-P", "-m", "pipelines.sources", uri]
     try:
         done = subprocess.run(  # noqa: S603
-            command, env=_environment(uri), capture_output=True, timeout=timeout_s, check=False
+            command, env=reader_environment(uri), capture_output=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
         raise MediaError(uri, f"could not be read within {timeout_s:g} s") from None
@@ -103,8 +103,8 @@ def _scanned_duration_s(uri: str) -> float:
         return float((max(times) - min(times) + spacing) * float(video.stream.time_base))
 
 
-def _environment(uri: str) -> dict[str, str]:
-    """The reader's environment: no secrets, for it runs FFmpeg on a stranger's file."""
+def reader_environment(uri: str = "s3://") -> dict[str, str]:
+    """A reader's environment: no secrets but the access to its media, for it runs FFmpeg on a stranger's file."""
     names = [*_INHERITED, *(n for n in os.environ if n.startswith("AWS_") and uri.startswith("s3://"))]
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -1,32 +1,32 @@
 """One segment of a video through all its analyzers; and `python -m pipelines.video`, a batch job.
 
-Decoding runs in a thread beside the model, in one process: frames never travel. Each analyzer gets its own part.
+Decoding runs in a process beside the models, a few batches ahead: frames are mapped, never sent (see
+pipelines.isolation). Each analyzer gets its own part.
 """
 
+import contextlib
 import json
+import logging
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from queue import Full, Queue
-from typing import Any
+from typing import Any, cast
 
 from pipelines.analyzers import Analyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
-from pipelines.decode import Decoder, FrameRequest, choose_decoder
+from pipelines.decode import FrameRequest, choose_decoder, frames_per_batch
 from pipelines.devices import pick_device
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, file_name
 from pipelines.frames import FrameBatch
-from pipelines.sampling import Segment
+from pipelines.isolation import DecodeProcesses
+from pipelines.sampling import EveryFrame, Sampling, Segment, parse_sampling
 from pipelines.sinks import write_part
 from pipelines.sources import MediaInfo
 
-_BATCH_SIZE = 64
-_QUEUED_BATCHES = 4
 _LOADED_AT_MOST = 16
-_POLL_S = 0.2
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class SegmentTask:
     """A unit of work: one slice of one video, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`.
 
     `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}, over those of the SegmentAnalyzer.
+    `sampling` (see `parse_sampling`) replaces that of all analyzers that look at samples; `decoder` the choice of one.
     """
 
     media_uri: str
@@ -42,6 +43,8 @@ class SegmentTask:
     analyzers: tuple[str, ...]
     output_uri: str
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sampling: str = ""
+    decoder: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -57,6 +60,8 @@ class SegmentTask:
             analyzers=tuple(data["analyzers"]),
             output_uri=data["output_uri"],
             options=data.get("options") or {},
+            sampling=data.get("sampling") or "",
+            decoder=data.get("decoder") or "",
         )
 
 
@@ -70,6 +75,7 @@ class SegmentReport:
     parts: dict[str, str]
     seconds: float
     decoder: str
+    decoder_reason: str = ""
     warnings: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +106,8 @@ class SegmentAnalyzer:
         self._options = dict(options or {})
         self._loaded: OrderedDict[tuple[str, str], Analyzer] = OrderedDict()
         self._loading = threading.Lock()
+        self._decoding = DecodeProcesses()
+        self._decoding.warm_up(1)
         for name in names:
             self.analyzer(name)
 
@@ -128,9 +136,14 @@ class SegmentAnalyzer:
         """
         started = time.perf_counter()
         analyzers = [self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)]
-        decoder = _decoder_for(task.info, analyzers)
+        requests = _requests(task, analyzers)
+        decoder, reason = choose_decoder(task.info, [request.sampling for request in requests], task.decoder)
+        _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
-        damage = _feed(task, decoder, analyzers, runs, on_first_frame or (lambda: None))
+        batches = self._decoding.read(
+            decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests)
+        )
+        damage = _feed(task, batches, runs, on_first_frame or (lambda: None))
         parts = {
             analyzer.name: write_part(
                 run.finish(), f"{task.output_uri.rstrip('/')}/{analyzer.name}", task.segment.index
@@ -146,7 +159,8 @@ class SegmentAnalyzer:
             frames_by_analyzer=frames,
             parts=parts,
             seconds=time.perf_counter() - started,
-            decoder=decoder.name,
+            decoder=decoder,
+            decoder_reason=reason,
             warnings=_warnings(frames, damage),
         )
 
@@ -161,26 +175,15 @@ def _warnings(frames: Mapping[str, int], damage: MediaError | None) -> tuple[str
     return (*empty, *([f"damaged after this segment: {damage}"] if damage else []))
 
 
-def _decoder_for(info: MediaInfo, analyzers: Sequence[Analyzer]) -> Decoder:
-    """One decoder for one shared pass: PyAV, which can do everything, unless all may use another."""
-    choices = [choose_decoder(info, analyzer.sampling)[0] for analyzer in analyzers]
-    return next((decoder for decoder in choices if decoder.name == "pyav"), choices[0])
-
-
 def _feed(
     task: SegmentTask,
-    decoder: Decoder,
-    analyzers: Sequence[Analyzer],
+    batches: Iterator[tuple[int, FrameBatch]],
     runs: Sequence[SegmentRun],
     on_first_frame: Callable[[], None],
 ) -> MediaError | None:
     """Give the runs their frames; the damage that ended the file, if any."""
-    requests = [
-        FrameRequest(task.segment.widened(a.context_s), a.sampling, a.frame_size(task.info.height, task.info.width))
-        for a in analyzers
-    ]
     try:
-        with _decoded_ahead(decoder.read(task.media_uri, requests, _BATCH_SIZE)) as batches:
+        with contextlib.closing(cast(Generator[tuple[int, FrameBatch], None, None], batches)):
             for count, (number, batch) in enumerate(batches):
                 if count == 0:
                     on_first_frame()
@@ -190,45 +193,20 @@ def _feed(
     return None
 
 
-@contextmanager
-def _decoded_ahead(source: Iterator[tuple[int, FrameBatch]]) -> Iterator[Iterator[tuple[int, FrameBatch]]]:
-    """Run `source` in a thread, a few batches ahead. Its error is raised after its last item."""
-    queue: Queue[Any] = Queue(_QUEUED_BATCHES)
-    stop = threading.Event()
-    thread = threading.Thread(target=_fill, args=(source, queue, stop), name="decode", daemon=True)
-    thread.start()
-    try:
-        yield _drain(queue)
-    finally:
-        stop.set()
-        thread.join()
+def _requests(task: SegmentTask, analyzers: Sequence[Analyzer]) -> list[FrameRequest]:
+    return [
+        FrameRequest(
+            task.segment.widened(a.context_s), _sampling(task, a), a.frame_size(task.info.height, task.info.width)
+        )
+        for a in analyzers
+    ]
 
 
-def _fill(source: Iterator[Any], queue: Queue[Any], stop: threading.Event) -> None:
-    try:
-        for item in source:
-            if not _put(queue, item, stop):
-                return
-        _put(queue, None, stop)
-    except BaseException as error:
-        _put(queue, error, stop)
-
-
-def _put(queue: Queue[Any], item: Any, stop: threading.Event) -> bool:
-    while not stop.is_set():
-        try:
-            queue.put(item, timeout=_POLL_S)
-        except Full:
-            continue
-        return True
-    return False
-
-
-def _drain(queue: Queue[Any]) -> Iterator[Any]:
-    while (item := queue.get()) is not None:
-        if isinstance(item, BaseException):
-            raise item
-        yield item
+def _sampling(task: SegmentTask, analyzer: Analyzer) -> Sampling:
+    """The task's sampling for analyzers that look at samples; the others need every frame."""
+    if not task.sampling or isinstance(analyzer.sampling, EveryFrame):
+        return analyzer.sampling
+    return parse_sampling(task.sampling, task.info.duration_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

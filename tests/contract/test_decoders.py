@@ -2,22 +2,33 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("av")
 
-from pipelines.decode import Decoder, FrameRequest, choose_decoder
-from pipelines.decode_decord import DecordDecoder, decord_is_installed
+from pipelines import decode_pyav
+from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
 from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
-from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment, plan_segments
+from pipelines.pictures import PacketReader
+from pipelines.sampling import (
+    AtMost,
+    EveryFrame,
+    EveryNth,
+    FramesPerSecond,
+    Keyframes,
+    Sampling,
+    Segment,
+    Within,
+    plan_segments,
+)
 from pipelines.sources import probe
 from tests import media
 
 SIZE = (48, 80)
-DECODERS: dict[str, Decoder] = {"pyav": PyAvDecoder(), "decord": DecordDecoder()}
 Shown = tuple[float, int, int]  # time_s, number read from the picture, index
 
 
@@ -35,13 +46,12 @@ def clip(request: pytest.FixtureRequest, folder: Path) -> media.Clip:
 @pytest.fixture(params=DECODERS)
 def decoder(request: pytest.FixtureRequest, clip: media.Clip) -> Decoder:
     name: str = request.param
-    if name == "decord":
-        if not decord_is_installed():
-            pytest.skip("decord is not installed")
-        chosen, reason = choose_decoder(probe(str(clip.path)), EveryFrame())
-        if chosen.name != "decord":
-            pytest.skip(f"choose_decoder never gives this file to decord: {reason}")
-    return DECODERS[name]
+    if name != "pyav":
+        pytest.importorskip(name)
+        chosen, reason = choose_decoder(probe(str(clip.path)), [EveryFrame()])
+        if chosen != name:
+            pytest.skip(f"choose_decoder never gives this file to {name}: {reason}")
+    return load_decoder(name)
 
 
 def shown(decoder: Decoder, clip: media.Clip, segment: Segment, sampling: Sampling) -> Iterator[Shown]:
@@ -64,7 +74,18 @@ def test_every_frame_comes_right_and_in_order(decoder: Decoder, clip: media.Clip
     assert times == pytest.approx(clip.times_s, abs=clip.tolerance_s)
 
 
-@pytest.mark.parametrize("sampling", [EveryFrame(), FramesPerSecond(2), FramesPerSecond(9.7)], ids=str)
+SAMPLINGS = [
+    EveryFrame(),
+    FramesPerSecond(2),
+    FramesPerSecond(9.7),
+    EveryNth(7),
+    Keyframes(),
+    AtMost(5, 2.4),
+    Within(EveryFrame(), ((0.1, 0.3), (1.0, 1.5))),
+]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
 @pytest.mark.parametrize("target_s", [0.31, 0.8])
 def test_segments_join_exactly_once(decoder: Decoder, clip: media.Clip, sampling: Sampling, target_s: float) -> None:
     whole_pass = list(shown(decoder, clip, whole(clip), sampling))
@@ -84,6 +105,39 @@ def test_a_sample_is_what_is_on_screen(decoder: Decoder, clip: media.Clip) -> No
     assert [frame for frame in sampled if frame not in last] == sorted(on_screen - set(last))
 
 
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_a_sampling_takes_the_frames_it_selects(decoder: Decoder, clip: media.Clip, sampling: Sampling) -> None:
+    every = list(shown(decoder, clip, whole(clip), EveryFrame()))
+    sampled = list(shown(decoder, clip, whole(clip), sampling))
+    assert sampled
+    assert [frame for frame in sampled if frame not in every] == []
+    if isinstance(sampling, EveryNth):
+        assert [index for _, _, index in sampled] == list(range(0, len(every), sampling.n))
+    if isinstance(sampling, Within):
+        assert sampled == [frame for frame in every if 0.1 <= frame[0] < 0.3 or 1.0 <= frame[0] < 1.5]
+
+
+def test_only_what_is_needed_is_decoded(clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exactness of skipping is not bought by falling back to decoding everything."""
+    if clip.path.suffix == ".avi":
+        pytest.skip("AVI has no presentation times: it is decoded from its beginning")
+    decoded: list[int] = []
+    decode = PacketReader.decode
+
+    def counted(*arguments: Any) -> Any:
+        decoded.append(1)
+        return decode(*arguments)
+
+    monkeypatch.setattr(PacketReader, "decode", counted)
+    monkeypatch.delattr(decode_pyav, "sequential")
+    keyframes = list(shown(PyAvDecoder(), clip, whole(clip), Keyframes()))
+    assert len(decoded) <= len(keyframes)
+    decoded.clear()
+    late = Segment(1, clip.times_s[-1] - 0.1, clip.times_s[-1], last=True)
+    assert list(shown(PyAvDecoder(), clip, late, EveryFrame()))
+    assert len(decoded) <= 26  # a keyframe every 12 frames
+
+
 def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> None:
     middle = Segment(1, clip.times_s[20] - 0.002, clip.times_s[30] - 0.002)
     requests = [FrameRequest(middle, EveryFrame(), SIZE), FrameRequest(whole(clip), FramesPerSecond(2), (32, 64))]
@@ -99,15 +153,18 @@ def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> No
 )
 def test_choose_decoder_excuses_decord_where_it_is_wrong(name: str, folder: Path) -> None:
     info = probe(str(media.build(name, folder).path))
-    chosen, reason = choose_decoder(info, EveryFrame())
-    assert (chosen.name, bool(reason)) == ("pyav", True)
+    chosen, reason = choose_decoder(info, [EveryFrame()])
+    assert (chosen, bool(reason)) == ("pyav", True)
+    assert choose_decoder(info, [EveryFrame()], override="decord") == ("decord", "asked for")
 
 
 def test_choose_decoder_takes_decord_for_every_frame_of_webm(folder: Path) -> None:
     pytest.importorskip("decord")
     info = probe(str(media.build("vp9-webm", folder).path))
-    assert choose_decoder(info, EveryFrame())[0].name == "decord"
-    assert choose_decoder(info, FramesPerSecond(2))[0].name == "pyav"
+    assert choose_decoder(info, [EveryFrame()])[0] == "decord"
+    assert choose_decoder(info, [EveryFrame(), FramesPerSecond(2)])[0] == "pyav"
+    with pytest.raises(ValueError, match="choose from: pyav, decord"):
+        choose_decoder(info, [], override="quicktime")
 
 
 @pytest.mark.parametrize("build", [media.cut_off, media.damaged])

@@ -1,0 +1,140 @@
+"""The process that decodes: `python -m pipelines.decode_process FD`, one file at a time, until its socket closes.
+
+It runs FFmpeg on strangers' files, so it holds no secret and is trusted with nothing: it answers in JSON, and its
+frames lie in sealed shared memory. A file that crashes or hangs FFmpeg ends this process and nothing else.
+"""
+
+import contextlib
+import faulthandler
+import fcntl
+import json
+import mmap
+import os
+import pickle
+import resource
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.decode import FrameRequest, load_decoder
+from pipelines.errors import MediaError
+from pipelines.frames import FrameBatch
+from pipelines.sources import probe
+
+MEMORY_LIMIT_BYTES = 8 << 30
+STALL_LIMIT_S = 60.0
+# Batches sent that the receiver has not yet asked beyond: how far decoding runs ahead of the models.
+AHEAD = 4
+_TICK_S = 1.0
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class SharedPixels:
+    """Arrays in shared memory that another process can map by their file descriptor."""
+
+    def __init__(self) -> None:
+        self._handles: dict[int, int] = {}
+
+    def new(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """uint8 zeros of this shape."""
+        handle = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(handle, int(np.prod(shape)))
+        fcntl.fcntl(handle, fcntl.F_ADD_SEALS, _SEALS)
+        array = np.frombuffer(mmap.mmap(handle, 0), np.uint8).reshape(shape)
+        self._handles[array.ctypes.data] = handle
+        return array
+
+    def take_handle(self, pixels: NDArray[np.uint8]) -> int:
+        """The file descriptor of an array made by `new` (or its first rows); others are copied into a new one."""
+        if pixels.ctypes.data not in self._handles:
+            copy = self.new(pixels.shape)
+            copy[:] = pixels
+            pixels = copy
+        return self._handles.pop(pixels.ctypes.data)
+
+    def clear(self) -> None:
+        """Forget what was never taken."""
+        for handle in self._handles.values():
+            os.close(handle)
+        self._handles = {}
+
+
+class _Worker:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._unread = 0  # batches sent and not yet acknowledged
+        self._pixels = SharedPixels()
+        self._last_tick_s = 0.0
+
+    def serve(self) -> None:
+        """Answer requests until the other side closes."""
+        while message := self._channel.recv(1 << 20):
+            kind, *arguments = pickle.loads(message)  # noqa: S301 - from the process that started this one
+            try:
+                answer = self._probe(*arguments) if kind == "probe" else self._read(*arguments)
+            except MediaError as error:
+                answer = {"error": error.cause, "time_s": error.time_s}
+            except MemoryError:
+                answer = {"error": "needs too much memory to decode", "time_s": None}
+            self._pixels.clear()
+            faulthandler.cancel_dump_traceback_later()
+            while self._unread:
+                self._acknowledged()
+            self._channel.send(json.dumps(answer).encode())
+
+    def _probe(self, uri: str) -> dict[str, Any]:
+        self._on_progress()
+        return {"info": probe(uri).to_dict()}
+
+    def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> dict[str, Any]:
+        options = {"new_pixels": self._pixels.new, "on_progress": self._on_progress} if name == "pyav" else {}
+        self._on_progress()
+        for number, batch in load_decoder(name, **options).read(uri, requests, batch_size):
+            self._send(number, batch)
+        return {"end": True}
+
+    def _send(self, number: int, batch: FrameBatch) -> None:
+        header = {
+            "number": number,
+            "shape": batch.pixels.shape,
+            "times_s": batch.times_s.tolist(),
+            "indices": batch.indices.tolist(),
+        }
+        handle = self._pixels.take_handle(batch.pixels)
+        faulthandler.cancel_dump_traceback_later()  # waiting for the models is no stall
+        while self._unread >= AHEAD:
+            self._acknowledged()
+        socket.send_fds(self._channel, [json.dumps(header).encode()], [handle])
+        self._unread += 1
+        os.close(handle)
+        self._on_progress()
+
+    def _acknowledged(self) -> None:
+        if not self._channel.recv(1):
+            os._exit(0)  # nobody wants the frames any more
+        self._unread -= 1
+
+    def _on_progress(self) -> None:
+        """Show the receiver that the file is not stuck; if it is, end, even where no Python code runs any more."""
+        now = time.monotonic()
+        if now - self._last_tick_s > _TICK_S:
+            self._last_tick_s = now
+            self._channel.send(b"{}")
+            faulthandler.dump_traceback_later(STALL_LIMIT_S * 1.5, exit=True)
+
+
+def main(handle: int) -> None:
+    """Serve on an inherited socket."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with socket.socket(fileno=handle) as channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        _Worker(channel).serve()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

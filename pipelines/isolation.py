@@ -1,0 +1,186 @@
+"""Decoding in processes of its own, each started once and used for many files.
+
+A decoder that crashes or hangs on a file ends its process, the file gets a MediaError, and the process with the models
+goes on. Frames arrive as mapped memory, not as copies; decoding runs a few batches ahead of who takes them.
+"""
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.decode import FrameRequest
+from pipelines.errors import MediaError
+from pipelines.frames import FrameBatch
+from pipelines.sources import MediaInfo, reader_environment
+
+_STALL_LIMIT_S = 60.0
+_MESSAGE_BYTES = 1 << 18
+_ATTEMPTS = 2
+
+
+class ReaderEnded(Exception):
+    """The decoding process is gone; the text says how."""
+
+
+class DecodeProcesses:
+    """Decoding processes, each started when first needed and kept; as many as are used at once."""
+
+    def __init__(self, stall_limit_s: float = _STALL_LIMIT_S) -> None:
+        self._stall_limit_s = stall_limit_s
+        self._idle: list[_Process] = []
+        self._lock = threading.Lock()
+        weakref.finalize(self, _end_all, self._idle)
+
+    def warm_up(self, count: int) -> None:
+        """Have this many ready: starting one takes a good part of a second."""
+        started = [self._take() for _ in range(count)]
+        for process in started:
+            self._give_back(process)
+
+    def read(
+        self, decoder: str, uri: str, requests: Sequence[FrameRequest], batch_size: int
+    ) -> Iterator[tuple[int, FrameBatch]]:
+        """As Decoder.read. If the process dies it is tried once more in a new one, from where it was.
+
+        Raises MediaError, also for a file that ends its process twice, or hangs.
+        """
+        given, time_s = 0, min(request.segment.start_s for request in requests)
+        for attempt in range(_ATTEMPTS):
+            try:
+                for count, (number, batch) in enumerate(self._answers("read", decoder, uri, requests, batch_size)):
+                    if count >= given:
+                        given, time_s = count + 1, float(batch.times_s[-1])
+                        yield number, batch
+                return
+            except ReaderEnded as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise MediaError(uri, f"{error}", time_s) from None
+            except TimeoutError:
+                raise MediaError(uri, f"the decoder hung for {self._stall_limit_s:g} s", time_s) from None
+
+    def probe(self, uri: str) -> MediaInfo:
+        """What the file is (see pipelines.sources). Raises MediaError."""
+        try:
+            answers: list[Any] = list(self._answers("probe", uri))
+        except ReaderEnded as error:
+            raise MediaError(uri, str(error)) from None
+        except TimeoutError:
+            raise MediaError(uri, f"could not be read within {self._stall_limit_s:g} s") from None
+        return MediaInfo.from_dict(answers[0]["info"])
+
+    def _answers(self, *request: Any) -> Iterator[Any]:
+        process = self._take()
+        try:
+            yield from process.answers(request, self._stall_limit_s)
+        except MediaError:
+            self._give_back(process)
+            raise
+        except BaseException:  # also when the caller wants no more of it
+            process.end()
+            raise
+        self._give_back(process)
+
+    def _take(self) -> "_Process":
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.is_alive():
+                    return process
+                process.end()
+        return _Process()
+
+    def _give_back(self, process: "_Process") -> None:
+        with self._lock:
+            self._idle.append(process)
+
+
+def _end_all(processes: "list[_Process]") -> None:
+    while processes:
+        processes.pop().end()
+
+
+class _Process:
+    """One decoding process and the socket to it."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", "-m", "pipelines.decode_process", str(theirs.fileno())]
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603
+                command,
+                env=reader_environment(),
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self.process.poll() is None
+
+    def end(self) -> None:
+        """End it now."""
+        self._channel.close()
+        self.process.kill()
+        self.process.wait()
+
+    def answers(self, request: Any, stall_limit_s: float) -> Iterator[Any]:
+        """Its batches or its one answer. Raises MediaError as it reports it, ReaderEnded, TimeoutError."""
+        self._channel.settimeout(stall_limit_s)
+        try:
+            self._channel.send(pickle.dumps(request))
+            while True:
+                message, handles, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
+                if not message:
+                    raise ConnectionResetError
+                answer = json.loads(message)
+                if handles:
+                    batch = _mapped(answer, handles[0])
+                    yield answer["number"], batch
+                    self._channel.send(b"+")
+                elif "error" in answer:
+                    raise MediaError(_uri_of(request), str(answer["error"]), answer["time_s"])
+                elif answer:
+                    if "info" in answer:
+                        yield answer
+                    return
+        except (BrokenPipeError, ConnectionResetError):
+            raise ReaderEnded(f"the decoder crashed ({self._ending()})") from None
+
+    def _ending(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            status = self.process.wait(timeout=5)
+            return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return "it closed its socket"
+
+
+def _uri_of(request: Any) -> str:
+    return str(request[1] if request[0] == "probe" else request[2])
+
+
+def _mapped(header: dict[str, Any], handle: int) -> FrameBatch:
+    """The batch that a message announces. Its memory is checked: who sent it is not trusted."""
+    try:
+        shape = tuple(int(n) for n in header["shape"])
+        sealed = fcntl.fcntl(handle, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
+        if len(shape) != 4 or min(shape) < 1 or not sealed or os.fstat(handle).st_size < int(np.prod(shape)):
+            raise ConnectionResetError
+        memory = mmap.mmap(handle, int(np.prod(shape)))
+    finally:
+        os.close(handle)
+    pixels = np.frombuffer(memory, np.uint8).reshape(shape)
+    return FrameBatch(pixels, np.array(header["times_s"], np.float64), np.array(header["indices"], np.int64))
