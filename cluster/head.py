@@ -120,6 +120,10 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         http_port=int(card.api_url.rsplit(":", 1)[1]),
         media_roots=settings.media.roots,
         allow_private_hosts=settings.media.allow_private_hosts,
+        media_storage=settings.media.storage,
+        keep_days=settings.retention.keep_days,
+        # The documentation is a page for browsers, which have no key; it is open on this machine only.
+        public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),
         max_workers=sum(shape.max_count for shape in settings.node_types.values() if shape.gpus),
         idle_limit_s=settings.scaling.idle_limit_s,
         segment_s=settings.scaling.segment_s,

@@ -1,13 +1,12 @@
 """What runs on Ray Serve: the HTTP API with its dispatcher on the head, the GPU deployment on bought workers."""
 
 import asyncio
-import contextlib
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,28 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions
 
 from cluster.database import open_engine
 from cluster.service_settings import ServiceSettings
+from cluster.storage import open_storage
 from pipelines.analyzers import analyzer_names
 from pipelines.sources import probe_isolated
+from serve_apps.analyses import Lane
 from serve_apps.api import create_app
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy
+from serve_apps.auth import Gate
+from serve_apps.catalog import AnalyzerInfo, Catalog
+from serve_apps.context import Service
+from serve_apps.database_queue import DatabaseQueue
+from serve_apps.dispatcher import Dispatcher, DispatchPolicy, RunSegment
+from serve_apps.documents import DatabaseDocuments
+from serve_apps.event_hub import EventHub
+from serve_apps.keys import Keys
+from serve_apps.lifecycle import Lifecycle
+from serve_apps.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel
-from serve_apps.queue import DatabaseQueue
+from serve_apps.objects import Objects
+from serve_apps.pricing import Pricing
+from serve_apps.prober import Prober
+from serve_apps.running import lifespan_of
 from serve_apps.store import Store
+from serve_apps.uploads import Uploads
 
 APP_NAME = "aima"
 # Two at a replica: one decodes while the other's batch is on the GPU.
@@ -78,49 +92,78 @@ def application(settings: ServiceSettings) -> Any:
 def _build_api(settings: ServiceSettings) -> FastAPI:
     """Called once in the API's replica on the head: the store, the dispatcher, the routes."""
     engine = open_engine(settings.database_url)
-    store, queue = Store(engine, time.time), DatabaseQueue(engine, time.time)
+    store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
     store.create_tables()
-    handle = serve.get_deployment_handle("SegmentModel", app_name=APP_NAME).options(stream=True)
+    catalog = Catalog({name: AnalyzerInfo(name) for name in analyzer_names()}, _no_options)
     dispatcher = Dispatcher(
-        queue=queue,
-        run_segment=handle.analyze.remote,
+        queue=DatabaseQueue(engine, time.time),
+        run_segment={Lane.GPU: _runner("SegmentModel")},
         probe=probe_isolated,
-        policy=DispatchPolicy(
-            storage_uri=settings.storage_uri,
-            max_workers=settings.max_workers,
-            segments_per_worker=SEGMENTS_PER_WORKER,
-            segment_s=settings.segment_s,
-            media_s_per_worker=settings.media_s_per_worker,
-        ),
+        policy=_policy(settings, objects.base_uri),
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
+        lane_of=catalog.lane_of,
+        readable=objects.readable,
     )
-    app = create_app(
-        store=store,
-        fleet=_fleet_reader(settings),
-        analyzer_names=analyzer_names(),
-        token=Path(settings.api_token_file).read_text(encoding="utf-8"),
-        storage_uri=settings.storage_uri,
-        media_roots=settings.media_roots,
-        allow_private_hosts=settings.allow_private_hosts,
-        wake=dispatcher.wake,
-    )
-    app.router.lifespan_context = _lifespan_of(dispatcher)
+    service = _service(settings, store, objects, catalog, dispatcher)
+    app = create_app(service, Prober(probe_isolated, objects.readable), public_docs=settings.public_docs)
+    app.router.lifespan_context = lifespan_of(service, dispatcher, settings.allow_private_hosts)
     return app
 
 
-def _lifespan_of(dispatcher: Dispatcher) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    """The dispatcher works for as long as the API's replica lives."""
+def _service(
+    settings: ServiceSettings, store: Store, objects: Objects, catalog: Catalog, dispatcher: Dispatcher
+) -> Service:
+    hub, keys = EventHub(store), Keys(store.engine, time.time)
+    root_token = Path(settings.api_token_file).read_text(encoding="utf-8")
 
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        stop = asyncio.Event()
-        loop = asyncio.create_task(dispatcher.run(stop))
-        yield
-        stop.set()
+    def submitted(_analysis_id: str) -> None:
         dispatcher.wake()
-        await loop
+        hub.look_now()
 
-    return lifespan
+    return Service(
+        store=store,
+        lifecycle=Lifecycle(store.engine, time.time),
+        documents=DatabaseDocuments(store.engine),
+        uploads=Uploads(store.engine, time.time, objects),
+        objects=objects,
+        keys=keys,
+        gate=Gate(keys, root_token, time.time),
+        hub=hub,
+        fleet=_fleet_reader(settings),
+        catalog=catalog,
+        policy=MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage),
+        submitted=submitted,
+        pricing=Pricing(
+            segment_s=settings.segment_s,
+            segments_per_worker=SEGMENTS_PER_WORKER,
+            idle_limit_s=settings.idle_limit_s,
+            media_s_per_worker=settings.media_s_per_worker,
+            max_workers={Lane.GPU: settings.max_workers},
+        ),
+        keep_days=settings.keep_days,
+    )
+
+
+def _policy(settings: ServiceSettings, storage_uri: str) -> DispatchPolicy:
+    return DispatchPolicy(
+        storage_uri=storage_uri,
+        max_workers={Lane.GPU: settings.max_workers},
+        segments_per_worker=SEGMENTS_PER_WORKER,
+        segment_s=settings.segment_s,
+        media_s_per_worker=settings.media_s_per_worker,
+    )
+
+
+def _runner(deployment: str) -> RunSegment:
+    handle = serve.get_deployment_handle(deployment, app_name=APP_NAME).options(stream=True)
+    run: RunSegment = handle.analyze.remote
+    return run
+
+
+def _no_options(_name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    if options:
+        raise ValueError("it has no options")
+    return options
 
 
 def _fleet_reader(settings: ServiceSettings) -> Callable[[], Awaitable[dict[str, Any]]]:

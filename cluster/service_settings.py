@@ -17,6 +17,9 @@ class ServiceSettings:
     http_port: int
     media_roots: tuple[str, ...]
     allow_private_hosts: bool
+    media_storage: tuple[str, ...]
+    keep_days: float | None
+    public_docs: bool
     max_workers: int
     idle_limit_s: float
     segment_s: float
@@ -28,4 +31,5 @@ class ServiceSettings:
     @classmethod
     def from_json(cls, text: str) -> "ServiceSettings":
         values = json.loads(text)
-        return cls(**values | {"media_roots": tuple(values["media_roots"])})
+        lists = {name: tuple(values[name]) for name in ("media_roots", "media_storage")}
+        return cls(**values | lists)

@@ -45,10 +45,17 @@ class ScalingSettings(_Frozen):
 
 
 class MediaSettings(_Frozen):
-    """Which files of this machine, and which hosts, a request may name."""
+    """Which files of this machine, which hosts, and which storage (s3://bucket/prefix) a request may name."""
 
     roots: tuple[str, ...] = ("/",)
     allow_private_hosts: bool = False
+    storage: tuple[str, ...] = ()
+
+
+class RetentionSettings(_Frozen):
+    """After how many days everything about an analysis is erased, if its request says nothing; unset: never."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = None
 
 
 class LocalCloudSettings(_Frozen):
@@ -87,6 +94,7 @@ class Settings(_Frozen):
     http: HttpSettings = HttpSettings()
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
+    retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
     budgets: BudgetSettings = BudgetSettings()
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}

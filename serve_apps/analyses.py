@@ -1,7 +1,9 @@
 """What an analysis and its segments may be, and what can be told about them. Values in, values out.
 
-Analysis: queued -> running -> succeeded | failed       (queued -> failed when its media cannot be read)
-Segment:  pending <-> leased -> done | failed           (leased -> pending: a retry, a handed back or expired lease)
+Analysis: queued -> running -> succeeded | failed | cancelled   (queued -> failed when its media cannot be read;
+          failed | cancelled -> queued | running: its user asked for another try)
+Segment:  pending <-> leased -> done | failed | cancelled       (leased -> pending: a retry, a handed back or expired
+          lease; failed | cancelled -> pending: its user asked for another try)
 """
 
 from collections import defaultdict
@@ -25,6 +27,7 @@ class AnalysisState(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class SegmentState(StrEnum):
@@ -34,9 +37,17 @@ class SegmentState(StrEnum):
     LEASED = "leased"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
-FINISHED = (AnalysisState.SUCCEEDED, AnalysisState.FAILED)
+class Lane(StrEnum):
+    """Which kind of worker a segment runs on."""
+
+    GPU = "gpu"
+    CPU = "cpu"
+
+
+FINISHED = (AnalysisState.SUCCEEDED, AnalysisState.FAILED, AnalysisState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class SegmentGroup:
     busy_s: float = 0.0
     first_begun_at: float | None = None
     not_before: float | None = None
+    lane: Lane = Lane.GPU
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ def analysis_state(counts: Mapping[SegmentState, int]) -> AnalysisState:
     """
     if counts.get(SegmentState.PENDING, 0) + counts.get(SegmentState.LEASED, 0) > 0:
         return AnalysisState.RUNNING
+    if counts.get(SegmentState.CANCELLED, 0):
+        return AnalysisState.CANCELLED
     return AnalysisState.FAILED if counts.get(SegmentState.FAILED, 0) else AnalysisState.SUCCEEDED
 
 
@@ -169,12 +183,19 @@ def waiting_reason(
         return _waiting("reading the media's headers", created_at, now)
     if (retry := _next_retry(groups, now)) is not None:
         return _waiting(f"an attempt failed: trying again in {retry - now:.0f} s", created_at, now)
-    live = live_instances(fleet)
+    lane = _lane_awaited(groups)
+    live = [i for i in live_instances(fleet) if (i.get("node_type") == Lane.CPU) == (lane is Lane.CPU)]
     if any(i["joined"] for i in live):
         return _waiting_with_worker(groups, created_at, now)
     if live:
-        return _waiting_for_instance(fleet, min(live, key=_nearest), now)
-    return _waiting_for_offer(fleet, created_at, now)
+        return _waiting_for_instance(fleet, lane, min(live, key=_nearest), now)
+    return _waiting_for_offer(fleet, lane, created_at, now)
+
+
+def _lane_awaited(groups: Sequence[SegmentGroup]) -> Lane:
+    """The lane that is said to be waited for: the GPU's while anything of it is left."""
+    left = {g.lane for g in groups if g.state in (SegmentState.PENDING, SegmentState.LEASED)}
+    return Lane.CPU if left == {Lane.CPU} else Lane.GPU
 
 
 def _next_retry(groups: Sequence[SegmentGroup], now: float) -> float | None:
@@ -191,20 +212,22 @@ def _waiting_with_worker(groups: Sequence[SegmentGroup], created_at: float, now:
     return _waiting("the workers are busy with earlier analyses", created_at, now)
 
 
-def _waiting_for_instance(fleet: Mapping[str, Any], instance: Mapping[str, Any], now: float) -> dict[str, Any]:
+def _waiting_for_instance(
+    fleet: Mapping[str, Any], lane: Lane, instance: Mapping[str, Any], now: float
+) -> dict[str, Any]:
     usual_s = instance.get("usual_boot_s") or fleet.get("usual_boot_s")
     cloud = instance.get("cloud") or _clouds(fleet)
     sentence = {
         "bought": f"bought one from {cloud}, {instance['phase']}",
         "buying": f"buying one from {cloud}",
     }.get(instance["state"], f"{instance['phase']} ({cloud})")
-    return _waiting(f"no GPU worker yet: {sentence}{_usually(usual_s)}", instance["wanted_at"], now, usual_s)
+    return _waiting(f"no {lane.upper()} worker yet: {sentence}{_usually(usual_s)}", instance["wanted_at"], now, usual_s)
 
 
-def _waiting_for_offer(fleet: Mapping[str, Any], created_at: float, now: float) -> dict[str, Any]:
+def _waiting_for_offer(fleet: Mapping[str, Any], lane: Lane, created_at: float, now: float) -> dict[str, Any]:
     usual_s = fleet.get("usual_boot_s")
     troubles = "".join(f"; {cloud}: {reason}" for cloud, reason in (fleet.get("degraded") or {}).items())
-    sentence = f"no GPU worker yet: asking for one from {_clouds(fleet)}{_usually(usual_s)}{troubles}"
+    sentence = f"no {lane.upper()} worker yet: asking for one from {_clouds(fleet)}{_usually(usual_s)}{troubles}"
     return _waiting(sentence, created_at, now, usual_s)
 
 

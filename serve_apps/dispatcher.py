@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,15 @@ from pipelines.errors import MediaError
 from pipelines.sampling import Segment, plan_segments
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
-from serve_apps.queue import ClaimedSegment, Queue
+from serve_apps.analyses import Lane
+from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 
 _log = logging.getLogger(__name__)
 
 RunSegment = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
 Probe = Callable[[str], MediaInfo]
+LaneOf = Callable[[str], str]
+_PLANS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class DispatchPolicy:
     """How much runs at once, and how long a silent dispatcher keeps its claims."""
 
     storage_uri: str
-    max_workers: int
+    max_workers: Mapping[Lane, int]
     segments_per_worker: int = 2
     segment_s: float = 60.0
     media_s_per_worker: float = 300.0
@@ -37,28 +40,34 @@ class DispatchPolicy:
     poll_s: float = 1.0
 
 
-def wanted_workers(pending_media_s: float, policy: DispatchPolicy) -> int:
+def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -> int:
     """How many workers the waiting seconds of media are worth: another one only when it has enough to do."""
     if pending_media_s <= 0:
         return 0
-    return min(policy.max_workers, math.ceil(pending_media_s / policy.media_s_per_worker))
+    return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
 
 
 class Dispatcher:
-    """One loop; several may run beside each other on one database."""
+    """One loop; several may run beside each other on one database.
+
+    `run_segment` runs a segment on a worker of its lane; `readable` turns a media URI into what a worker or the prober
+    can open (a presigned URL, say).
+    """
 
     def __init__(
         self,
         queue: Queue,
-        run_segment: RunSegment,
+        run_segment: Mapping[Lane, RunSegment],
         probe: Probe,
         policy: DispatchPolicy,
         owner: str,
+        lane_of: LaneOf,
+        readable: Callable[[str], str] = str,
     ) -> None:
-        self._queue, self._run_segment, self._probe = queue, run_segment, probe
-        self._policy, self._owner = policy, owner
+        self._queue, self._run_segment, self._probe, self._readable = queue, run_segment, probe, readable
+        self._policy, self._owner, self._lane_of = policy, owner, lane_of
         self._wake = asyncio.Event()
-        self._running: dict[Any, asyncio.Task[None]] = {}
+        self._running: dict[SegmentKey, asyncio.Task[None]] = {}
         self._planning: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
@@ -80,18 +89,25 @@ class Dispatcher:
         await self._hand_back()
 
     async def _step(self) -> None:
-        for claimed in await asyncio.to_thread(self._queue.claim_unplanned, self._owner, self._policy.lease_s * 4):
-            self._keep(self._planning, self._plan(claimed))
-        room = await self._room()
-        if room <= 0:
-            return
-        for segment in await asyncio.to_thread(self._queue.claim_segments, self._owner, room, self._policy.lease_s):
+        # Reading headers costs a process each: a burst waits its turn in the database, not here.
+        if (room := _PLANS_AT_ONCE - len(self._planning)) > 0:
+            lease_s = self._policy.lease_s * 4
+            for claimed in await asyncio.to_thread(self._queue.claim_unplanned, self._owner, room, lease_s):
+                self._keep(self._planning, self._plan(claimed))
+        for lane in self._run_segment:
+            room = await self._room(lane)
+            if room > 0:
+                await self._start(lane, room)
+
+    async def _start(self, lane: Lane, room: int) -> None:
+        claim = self._queue.claim_segments
+        for segment in await asyncio.to_thread(claim, self._owner, lane, room, self._policy.lease_s):
             self._running[segment.key] = asyncio.create_task(self._run(segment))
 
-    async def _room(self) -> int:
-        pending_s = await asyncio.to_thread(self._queue.pending_media_s)
-        limit = wanted_workers(pending_s, self._policy) * self._policy.segments_per_worker
-        return limit - len(self._running)
+    async def _room(self, lane: Lane) -> int:
+        pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
+        limit = wanted_workers(pending_s, lane, self._policy) * self._policy.segments_per_worker
+        return limit - sum(key.lane is lane for key in self._running)
 
     def _keep(self, tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -102,10 +118,12 @@ class Dispatcher:
         """Read the headers, cut the media into segments. Unreadable media fails here, before a GPU is bought."""
         infos, plans = [], []
         try:
+            lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in analysis.analyzers)
             for uri in analysis.media:
-                info = await asyncio.to_thread(self._probe, uri)
-                infos.append(info.to_dict())
-                plans.append(plan_segments(info.duration_s, self._policy.segment_s))
+                info = await asyncio.to_thread(self._probe, self._readable(uri))
+                infos.append(info.to_dict() | {"uri": uri})
+                segments = plan_segments(info.duration_s, self._policy.segment_s)
+                plans.append(dict.fromkeys(lanes, segments))
             await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
         except MediaError as error:
             await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), error.uri)
@@ -116,7 +134,7 @@ class Dispatcher:
     async def _run(self, segment: ClaimedSegment) -> None:
         """Run one segment and record its end, whatever it is."""
         try:
-            async for step in self._run_segment(self._task(segment).to_dict()):
+            async for step in self._run_segment[segment.key.lane](self._task(segment).to_dict()):
                 await asyncio.to_thread(self._record, segment, step)
         except asyncio.CancelledError:
             raise
@@ -129,10 +147,10 @@ class Dispatcher:
 
     def _task(self, segment: ClaimedSegment) -> SegmentTask:
         return SegmentTask(
-            media_uri=segment.media_uri,
+            media_uri=self._readable(segment.media_uri),
             segment=Segment(segment.segment_index, segment.start_s, segment.end_s, segment.last),
             info=MediaInfo.from_dict(segment.info),
-            analyzers=tuple(segment.analyzers),
+            analyzers=tuple(name for name in segment.analyzers if self._lane_of(name) == segment.key.lane),
             output_uri=output_uri(self._policy.storage_uri, segment.analysis_id, segment.media_index),
         )
 
@@ -153,11 +171,18 @@ class Dispatcher:
         while True:
             await asyncio.sleep(self._policy.lease_s / 3)
             try:
-                keys: Sequence[Any] = list(self._running)
+                keys = list(self._running)
                 if keys:
-                    await asyncio.to_thread(self._queue.renew, self._owner, keys, self._policy.lease_s)
+                    kept = await asyncio.to_thread(self._queue.renew, self._owner, keys, self._policy.lease_s)
+                    self._let_go(set(keys) - kept)
             except Exception:
                 _log.exception("leases could not be renewed; trying again")
+
+    def _let_go(self, lost: set[SegmentKey]) -> None:
+        """Stop the work on segments that were cancelled, or that somebody else has taken over."""
+        for key in lost:
+            if (task := self._running.get(key)) is not None:
+                task.cancel()
 
     async def _hand_back(self) -> None:
         tasks = [*self._running.values(), *self._planning]

@@ -31,6 +31,7 @@ class MediaPolicy:
 
     roots: tuple[str, ...]
     allow_private_hosts: bool = False
+    storage: tuple[str, ...] = ()  # s3:// prefixes that may be named
     resolve: Callable[[str], list[str]] = addresses_of
 
     def check(self, uri: str) -> str:
@@ -48,9 +49,17 @@ class MediaPolicy:
             raise MediaRefused(f"{parts.scheme}:// cannot be read; {_WAYS}")
         if not host:
             raise MediaRefused(f"the URL names no host; {_WAYS}")
-        if parts.scheme != "s3":
+        if parts.scheme == "s3":
+            self._check_storage(uri, parts)
+        else:
             self._check_host(host)
         return uri
+
+    def _check_storage(self, uri: str, parts: SplitResult) -> None:
+        # A query names another endpoint, dots another folder: neither is judged by a prefix.
+        plain = not parts.query and not parts.fragment and ".." not in parts.path.split("/")
+        if not plain or not any(uri.startswith(f"{prefix.rstrip('/')}/") for prefix in self.storage):
+            raise MediaRefused(f"lies outside of media.storage; allowed: {', '.join(self.storage) or 'none'}")
 
     def _check_file(self, name: str) -> str:
         if not os.path.isabs(name):
@@ -68,13 +77,21 @@ class MediaPolicy:
         return str(path)
 
     def _check_host(self, host: str) -> None:
-        if self.allow_private_hosts:
-            return
-        for address in self.resolve(host):
-            if not _is_public(ipaddress.ip_address(address.partition("%")[0])):
-                raise MediaRefused(
-                    f"{host} is {address}, not on the public internet; media.allow_private_hosts: true allows it"
-                )
+        if not self.allow_private_hosts and self.resolve(host):
+            public_address(host, self.resolve)
+
+
+def public_address(host: str, resolve: Callable[[str], list[str]] = addresses_of) -> str:
+    """An address to connect to. Raises MediaRefused if the host has none, or one that is not public."""
+    found = resolve(host)
+    for address in found:
+        if not _is_public(ipaddress.ip_address(address.partition("%")[0])):
+            raise MediaRefused(
+                f"{host} is {address}, not on the public internet; media.allow_private_hosts: true allows it"
+            )
+    if not found:
+        raise MediaRefused(f"{host} is not known to the resolver")
+    return found[0]
 
 
 def _file_path(parts: SplitResult) -> str:

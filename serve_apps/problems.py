@@ -11,19 +11,26 @@ from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from serve_apps.schemas import AnalysisRequest, FieldProblem, Problem
+from serve_apps.schemas import FieldProblem, Problem
 
 _log = logging.getLogger(__name__)
 _MAX_VALUE_LENGTH = 200
 _MEDIA_TYPE = "application/problem+json"
-# For OpenAPI: what every route may answer.
-PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {
-        "description": HTTPStatus(status).phrase,
-        "content": {_MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+_OF_EVERY_ROUTE = (400, 401, 403, 422, 429, 503)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: the problems that every route may answer, and these."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {_MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in (*_OF_EVERY_ROUTE, *statuses)
     }
-    for status in (401, 422)
-}
+
+
+PROBLEM_RESPONSES = responses()
 
 
 class ProblemError(Exception):
@@ -107,7 +114,7 @@ def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
 
 def _way_out(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
-        return f"unknown field; allowed: {', '.join(AnalysisRequest.model_fields)}"
+        return "unknown field; /openapi.json says which there are"
     if error["type"].startswith(("model_", "dict_")):
         return "a JSON object is needed, with Content-Type: application/json"
     return str(error["msg"]).removeprefix("Value error, ")
@@ -117,6 +124,8 @@ def _field_name(location: Sequence[int | str]) -> str:
     """media[0] for ("body", "media", 0)."""
     name = ""
     for step in location[1:]:
+        if step == "[key]":  # of a dict, the key itself is wrong
+            continue
         name += f"[{step}]" if isinstance(step, int) else f".{step}" if name else step
     return printable(name) or str(location[0])
 

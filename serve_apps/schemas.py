@@ -1,12 +1,14 @@
-"""What goes over HTTP: requests, views and problems. Times are ISO 8601 in UTC, durations seconds, money USD."""
+"""What goes over HTTP about analyses, and problems. Times are ISO 8601 in UTC, durations seconds, money USD."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 MAX_MEDIA = 1000
+MAX_LABELS = 32
 _MAX_URI_LENGTH = 8192
+EXAMPLE_ID = "an_0123456789abcdef"
 
 
 def _as_list(value: Any) -> Any:
@@ -19,21 +21,79 @@ def _storable(value: str) -> str:
     return value
 
 
-Uri = Annotated[str, Field(min_length=1, max_length=_MAX_URI_LENGTH), AfterValidator(_storable)]
+Storable = AfterValidator(_storable)
+Uri = Annotated[str, Field(min_length=1, max_length=_MAX_URI_LENGTH), Storable]
 UriList = Annotated[
     list[Uri],
-    Field(min_length=1, max_length=MAX_MEDIA, description="One or up to 1000 files or http(s) URLs."),
+    Field(
+        min_length=1,
+        max_length=MAX_MEDIA,
+        description="One or up to 1000 files, http(s) URLs, objects of allowed storage, or ids of uploads.",
+    ),
     BeforeValidator(_as_list, json_schema_input_type=str | list[str]),
+]
+LabelKey = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}$")]
+LabelValue = Annotated[str, Field(max_length=255), Storable]
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class AnalyzerChoice(_Asked):
+    """An analyzer and its options; GET /v1/analyzers says which there are."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64), Storable]
+    options: Annotated[dict[str, Any], Field(max_length=50)] = {}
+
+
+def _as_choice(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+AnalyzerList = Annotated[
+    list[Annotated[AnalyzerChoice, BeforeValidator(_as_choice, json_schema_input_type=str | AnalyzerChoice)],],
+    Field(min_length=1, max_length=100, description='Names, or objects such as {"name": "labels", "options": {}}.'),
 ]
 
 
-class AnalysisRequest(BaseModel):
-    """What to analyse, and for what."""
+class WebhookRequest(_Asked):
+    """Where to tell that the analysis has ended, and the secret that signs it (HMAC-SHA256)."""
 
-    model_config = ConfigDict(extra="forbid")
+    url: Uri
+    secret: Annotated[SecretStr, Field(min_length=16, max_length=255)]
+
+
+class AnalysisRequest(_Asked):
+    """What to analyse, for what, and on which conditions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"media": "https://example.org/clip.mp4"},
+                {
+                    "media": ["s3://videos/a.mp4", "up_0123456789abcdef"],
+                    "analyzers": ["scenes", {"name": "labels", "options": {"fps": 1}}],
+                    "priority": 5,
+                    "labels": {"project": "demo"},
+                    "budget_usd": 0.5,
+                },
+            ]
+        }
+    )
 
     media: UriList
-    analyzers: Annotated[list[Uri], Field(min_length=1, max_length=100)] = ["labels", "scenes"]
+    analyzers: AnalyzerList = [AnalyzerChoice(name="labels"), AnalyzerChoice(name="scenes")]
+    priority: Annotated[int, Field(ge=-10, le=10, description="Higher runs first; 0 is usual.")] = 0
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = {}
+    budget_usd: Annotated[
+        float | None, Field(gt=0, le=1e6, description="It is stopped, and what is done kept, when it has cost this.")
+    ] = None
+    webhook: WebhookRequest | None = None
+    keep_days: Annotated[
+        float | None,
+        Field(gt=0, le=36500, description="Everything about it is erased after this; unset: the deployment's rule."),
+    ] = None
 
 
 class ProgressView(BaseModel):
@@ -71,18 +131,29 @@ class ErrorView(BaseModel):
 
 
 class AnalysisView(BaseModel):
-    """An analysis as it stands. `cost_usd` is its share of its workers so far; null when they are forgotten."""
+    """An analysis as it stands.
 
-    id: str
-    state: str
+    `cost_usd` is its share of its workers so far, null when that is not known; `estimate_usd` is what it may cost in
+    all, null before it is planned or while no price is known. `expires_at` is when everything about it is erased.
+    """
+
+    id: Annotated[str, Field(examples=[EXAMPLE_ID])]
+    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     media: list[str]
     analyzers: list[str]
+    options: dict[str, dict[str, Any]]
+    priority: int
+    labels: dict[str, str]
     created_at: str
     finished_at: str | None
+    expires_at: str | None
     progress: ProgressView
     eta_s: float | None
     waiting: WaitingView | None
     cost_usd: float | None
+    estimate_usd: float | None
+    budget_usd: float | None
+    webhook_url: str | None
     seconds: SecondsView
     error: ErrorView | None
     results: str
@@ -90,9 +161,10 @@ class AnalysisView(BaseModel):
 
 
 class AnalysisList(BaseModel):
-    """The newest first."""
+    """The newest first. `next_cursor` brings the next page; null: this is the last."""
 
     analyses: list[AnalysisView]
+    next_cursor: str | None
 
 
 class MediaResults(BaseModel):
@@ -110,6 +182,26 @@ class Results(BaseModel):
     state: str
     media: list[MediaResults]
     parts: list[str]
+
+
+class DeliveryView(BaseModel):
+    """One call of a webhook: `state` is pending, delivered or given_up."""
+
+    id: str
+    event: str
+    state: str
+    attempts: int
+    created_at: str
+    next_at: str | None
+    delivered_at: str | None
+    last_status: int | None
+    last_error: str | None
+
+
+class DeliveryList(BaseModel):
+    """The calls of an analysis's webhook, oldest first."""
+
+    deliveries: list[DeliveryView]
 
 
 class FieldProblem(BaseModel):

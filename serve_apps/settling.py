@@ -1,5 +1,6 @@
 """How an analysis ends: with its last segment or by a refusal, once, with its only terminal event."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,10 +8,11 @@ from sqlalchemy import Connection, and_, func, select, update
 
 from serve_apps.analyses import FINISHED, AnalysisState, SegmentState, analysis_state
 from serve_apps.events import EventKind
-from serve_apps.tables import analyses, record_event, segments
+from serve_apps.tables import analyses, record_event, segments, webhook_deliveries
 
 # What frees a row of analyses or segments.
 NO_LEASE = {"lease_owner": None, "lease_until": None}
+OPEN = (SegmentState.PENDING.value, SegmentState.LEASED.value)
 _s = segments.c
 
 
@@ -23,7 +25,7 @@ def settle(connection: Connection, analysis: Any, now: float) -> AnalysisState:
     state = analysis_state({SegmentState(name): number for name, number in counts})
     if state in FINISHED:
         error = _first_error(connection, analysis) if state is AnalysisState.FAILED else None
-        finish(connection, analysis.id, state, error, now)
+        finish(connection, analysis, state, error, now)
     return state
 
 
@@ -36,12 +38,16 @@ def _first_error(connection: Connection, analysis: Any) -> dict[str, Any]:
 
 
 def finish(
-    connection: Connection, analysis_id: str, state: AnalysisState, error: Mapping[str, Any] | None, now: float
+    connection: Connection, analysis: Any, state: AnalysisState, error: Mapping[str, Any] | None, now: float
 ) -> None:
-    """Write the end and its event; the caller holds the row and has seen that it had not ended."""
+    """Write the end, its event and its webhook's delivery; the caller holds the row and saw that it had not ended."""
     values = {"state": state.value, "finished_at": now, "error": None if error is None else dict(error)}
-    update_analysis(connection, analysis_id, values | NO_LEASE)
-    record_event(connection, analysis_id, now, EventKind(state.value), {"error": error} if error else {})
+    update_analysis(connection, analysis.id, values | NO_LEASE)
+    record_event(connection, analysis.id, now, EventKind(state.value), {"error": error} if error else {})
+    if analysis.webhook:
+        delivery = {"id": f"wd_{secrets.token_hex(8)}", "analysis_id": analysis.id, "event": state.value}
+        due = {"created_at": now, "next_at": now, "state": "pending"}
+        connection.execute(webhook_deliveries.insert().values(delivery | due))
 
 
 def update_analysis(connection: Connection, analysis_id: str, values: Mapping[str, Any]) -> None:

@@ -1,16 +1,17 @@
 """Analyses in the database: made once, read often. What moves them on is in queue.py."""
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from serve_apps.analyses import FINISHED, AnalysisState, Busy, SegmentGroup, SegmentState
+from serve_apps.analyses import FINISHED, AnalysisState, Busy, Lane, SegmentGroup, SegmentState
 from serve_apps.events import Event, EventKind
-from serve_apps.tables import analyses, events, metadata, reading, record_event, segments, writing
+from serve_apps.migrations import upgrade
+from serve_apps.tables import analyses, events, reading, record_event, segments, writing
 
 _SPEED_SAMPLE = 50
 
@@ -24,10 +25,32 @@ class IdempotencyConflict(Exception):
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """One user's request. Times are epoch seconds; `error` is {"message", "media"}.
+class Submission:
+    """What a user asks for, checked: `media` are URIs that may be read, `options` are by analyzer.
 
-    `started_at` is when it was planned, `first_frame_at` when a worker had its first frame.
+    `webhook` is {"url", "secret"}; `expires_at` (epoch seconds) is when everything about it is erased, None: never.
+    `key_id` names the API key that asked, None the deployment's own token.
+    """
+
+    media: Sequence[str]
+    analyzers: Sequence[str]
+    body_sha256: str
+    idempotency_key: str | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    budget_usd: float | None = None
+    webhook: Mapping[str, str] | None = None
+    key_id: str | None = None
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One user's request, see Submission. Times are epoch seconds; `error` is {"message", "media"}.
+
+    `started_at` is when it was planned, `first_frame_at` when a worker had its first frame; `cost_usd` is what it had
+    cost when last counted.
     """
 
     id: str
@@ -37,6 +60,14 @@ class Analysis:
     analyzers: tuple[str, ...]
     body_sha256: str
     idempotency_key: str | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    budget_usd: float | None = None
+    cost_usd: float | None = None
+    webhook: Mapping[str, str] | None = field(default=None, repr=False)
+    key_id: str | None = None
+    expires_at: float | None = None
     error: Mapping[str, Any] | None = None
     started_at: float | None = None
     first_frame_at: float | None = None
@@ -57,33 +88,36 @@ class Store:
     """Reads and makes analyses. Safe for threads and for several processes on one database."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
-        self._engine, self._clock = engine, clock
+        self.engine, self._clock = engine, clock
 
     def create_tables(self) -> None:
-        """Create what is missing."""
-        metadata.create_all(self._engine)
+        """Bring the database's schema to the newest step."""
+        upgrade(self.engine)
 
     def now(self) -> float:
         """The store's clock, epoch seconds."""
         return self._clock()
 
-    def create(
-        self,
-        media: Sequence[str],
-        analyzers: Sequence[str],
-        idempotency_key: str | None,
-        body_sha256: str,
-    ) -> tuple[Analysis, bool]:
-        """Store a request; when this returns, no crash loses it. False: the key had made it before.
+    def is_ready(self) -> bool:
+        """Whether the database answers with our tables in it. Raises nothing."""
+        try:
+            with reading(self.engine) as connection:
+                connection.execute(select(analyses.c.id).limit(1)).first()
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def create(self, asked: Submission) -> tuple[Analysis, bool]:
+        """Store a request; when this returns, no crash loses it. False: its key had made it before.
 
         Raises IdempotencyConflict when the key came with another body.
         """
-        if (found := self.replay(idempotency_key, body_sha256)) is not None:
+        if (found := self.replay(asked.idempotency_key, asked.body_sha256)) is not None:
             return found, False
         try:
-            return self._insert(media, analyzers, idempotency_key, body_sha256), True
+            return self._insert(asked), True
         except IntegrityError:  # the same key at the same moment: the other one was first
-            found = self.replay(idempotency_key, body_sha256)
+            found = self.replay(asked.idempotency_key, asked.body_sha256)
             if found is None:
                 raise
             return found, False
@@ -92,7 +126,7 @@ class Store:
         """The analysis that this key has made; None for a new key. Raises IdempotencyConflict for another body."""
         if idempotency_key is None:
             return None
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(
                 select(analyses).where(analyses.c.idempotency_key == idempotency_key)
             ).one_or_none()
@@ -102,49 +136,37 @@ class Store:
             raise IdempotencyConflict(idempotency_key, row.id)
         return as_analysis(row)
 
-    def _insert(
-        self, media: Sequence[str], analyzers: Sequence[str], idempotency_key: str | None, body_sha256: str
-    ) -> Analysis:
+    def _insert(self, asked: Submission) -> Analysis:
+        values = {name: getattr(asked, name) for name in _COPIED}
         analysis = Analysis(
             id=f"an_{secrets.token_hex(8)}",
             created_at=self._clock(),
             state=AnalysisState.QUEUED,
-            media=tuple(media),
-            analyzers=tuple(analyzers),
-            body_sha256=body_sha256,
-            idempotency_key=idempotency_key,
+            **values | {"media": tuple(asked.media), "analyzers": tuple(asked.analyzers)},
         )
-        with writing(self._engine) as connection:
-            connection.execute(
-                analyses.insert().values(
-                    id=analysis.id,
-                    created_at=analysis.created_at,
-                    state=analysis.state.value,
-                    media=list(media),
-                    analyzers=list(analyzers),
-                    body_sha256=body_sha256,
-                    idempotency_key=idempotency_key,
-                )
-            )
-            record_event(connection, analysis.id, analysis.created_at, EventKind.QUEUED, {"media": len(media)})
+        row = values | {"id": analysis.id, "created_at": analysis.created_at, "state": analysis.state.value}
+        row |= {"media": list(asked.media), "analyzers": list(asked.analyzers)}
+        with writing(self.engine) as connection:
+            connection.execute(analyses.insert().values(row))
+            record_event(connection, analysis.id, analysis.created_at, EventKind.QUEUED, {"media": len(asked.media)})
         return analysis
 
     def get(self, analysis_id: str) -> Analysis | None:
         """The analysis, or None."""
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             row = connection.execute(select(analyses).where(analyses.c.id == analysis_id)).one_or_none()
         return None if row is None else as_analysis(row)
 
-    def recent(self, limit: int) -> list[Analysis]:
-        """The newest analyses, newest first."""
-        newest = select(analyses).order_by(analyses.c.created_at.desc(), analyses.c.id).limit(limit)
-        with reading(self._engine) as connection:
-            return [as_analysis(row) for row in connection.execute(newest)]
+    def media_of(self, analysis_ids: Collection[str]) -> dict[str, tuple[str, ...]]:
+        """The media of each of these analyses that exists."""
+        rows = select(analyses.c.id, analyses.c.media).where(analyses.c.id.in_(analysis_ids))
+        with reading(self.engine) as connection:
+            return {row.id: tuple(row.media) for row in connection.execute(rows)}
 
     def segment_groups(self, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
         """The segments of each analysis, added up by state; nothing for one that is not planned."""
         groups: dict[str, list[SegmentGroup]] = {analysis_id: [] for analysis_id in analysis_ids}
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             for row in _grouped(connection, analysis_ids):
                 groups[row.analysis_id].append(_group(row))
         return groups
@@ -158,22 +180,13 @@ class Store:
             .where(s.instance.in_(used))
             .group_by(s.analysis_id, s.instance)
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
 
-    def observed_speed(self) -> float | None:
-        """Media seconds per second that one segment made of late; None before the first one."""
-        s = segments.c
-        latest = (
-            select((s.end_s - s.start_s).label("media_s"), s.busy_s)
-            .where(s.state == SegmentState.DONE.value, s.busy_s > 0)
-            .order_by(s.finished_at.desc())
-            .limit(_SPEED_SAMPLE)
-            .subquery()
-        )
-        with reading(self._engine) as connection:
-            media_s, busy_s = connection.execute(select(func.sum(latest.c.media_s), func.sum(latest.c.busy_s))).one()
-        return media_s / busy_s if busy_s else None
+    def observed_speeds(self) -> dict[Lane, float | None]:
+        """Media seconds per second that one segment of each lane made of late; None before the first one."""
+        with reading(self.engine) as connection:
+            return {lane: _observed_speed(connection, lane) for lane in Lane}
 
     def parts(self, analysis_id: str) -> list[Part]:
         """The parts that have been written, in the media's order."""
@@ -183,28 +196,47 @@ class Store:
             .where(s.analysis_id == analysis_id, s.parts.is_not(None))
             .order_by(s.media_index, s.segment_index)
         )
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [
                 Part(row.media_index, row.segment_index, analyzer, uri)
                 for row in connection.execute(rows)
                 for analyzer, uri in row.parts.items()
             ]
 
-    def is_finished(self, analysis_id: str) -> bool:
-        """Whether nothing will happen to it any more (also when there is no such analysis)."""
-        with reading(self._engine) as connection:
-            state = connection.execute(select(analyses.c.state).where(analyses.c.id == analysis_id)).scalar()
-        return state is None or state in FINISHED
+    def heads(self, analysis_ids: Sequence[str]) -> dict[str, tuple[bool, int]]:
+        """Of each analysis that exists: whether it has finished, and the id of its newest event.
+
+        In this order: of one that has finished, all events are there.
+        """
+        a, e = analyses.c, events.c
+        with reading(self.engine) as connection:
+            states = connection.execute(select(a.id, a.state).where(a.id.in_(analysis_ids))).all()
+            newest = select(e.analysis_id, func.max(e.id)).where(e.analysis_id.in_(analysis_ids))
+            ids = {row[0]: row[1] for row in connection.execute(newest.group_by(e.analysis_id))}
+        return {row.id: (row.state in FINISHED, ids.get(row.id, 0)) for row in states}
 
     def events_after(self, analysis_id: str, event_id: int) -> list[Event]:
         """Its events with a greater id, in order."""
         e = events.c
         rows = select(events).where(e.analysis_id == analysis_id, e.id > event_id).order_by(e.id)
-        with reading(self._engine) as connection:
+        with reading(self.engine) as connection:
             return [
                 Event(row.id, row.analysis_id, row.at, EventKind(row.kind), row.data)
                 for row in connection.execute(rows)
             ]
+
+
+def _observed_speed(connection: Connection, lane: Lane) -> float | None:
+    s = segments.c
+    latest = (
+        select((s.end_s - s.start_s).label("media_s"), s.busy_s)
+        .where(s.state == SegmentState.DONE.value, s.busy_s > 0, s.lane == lane.value)
+        .order_by(s.finished_at.desc())
+        .limit(_SPEED_SAMPLE)
+        .subquery()
+    )
+    media_s, busy_s = connection.execute(select(func.sum(latest.c.media_s), func.sum(latest.c.busy_s))).one()
+    return media_s / busy_s if busy_s else None
 
 
 def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:
@@ -214,6 +246,7 @@ def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Ro
         select(
             s.analysis_id,
             s.state,
+            s.lane,
             begun,
             func.count().label("count"),
             func.sum(s.end_s - s.start_s).label("media_s"),
@@ -224,7 +257,7 @@ def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Ro
             func.min(func.coalesce(s.not_before, 0.0)).label("not_before"),
         )
         .where(s.analysis_id.in_(analysis_ids))
-        .group_by(s.analysis_id, s.state, begun)
+        .group_by(s.analysis_id, s.state, s.lane, begun)
     ).all()
 
 
@@ -238,21 +271,16 @@ def _group(row: Row[Any]) -> SegmentGroup:
         busy_s=row.busy_s,
         first_begun_at=row.first_begun_at,
         not_before=row.not_before or None,
+        lane=Lane(row.lane),
     )
+
+
+_COPIED = tuple(f.name for f in fields(Submission))
+_STORED = tuple(f.name for f in fields(Analysis))
 
 
 def as_analysis(row: Row[Any]) -> Analysis:
     """A row of `analyses`."""
-    return Analysis(
-        id=row.id,
-        created_at=row.created_at,
-        state=AnalysisState(row.state),
-        media=tuple(row.media),
-        analyzers=tuple(row.analyzers),
-        body_sha256=row.body_sha256,
-        idempotency_key=row.idempotency_key,
-        error=row.error,
-        started_at=row.started_at,
-        first_frame_at=row.first_frame_at,
-        finished_at=row.finished_at,
-    )
+    values = {name: getattr(row, name) for name in _STORED}
+    values |= {"state": AnalysisState(row.state), "media": tuple(row.media), "analyzers": tuple(row.analyzers)}
+    return Analysis(**values)

@@ -1,12 +1,16 @@
 """Analyses as a client sees them: what the database says, joined with what the fleet says."""
 
+import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.sinks import read_parts
+from sqlalchemy import Engine, select
+
 from serve_apps.analyses import (
     Busy,
+    Lane,
     SegmentGroup,
     SegmentState,
     attribute_cost,
@@ -15,8 +19,13 @@ from serve_apps.analyses import (
     progress,
     waiting_reason,
 )
+from serve_apps.estimates import Rates, estimate, rates
+from serve_apps.objects import Objects
+from serve_apps.parts import read_part, rows
+from serve_apps.pricing import Pricing
 from serve_apps.schemas import (
     AnalysisView,
+    DeliveryView,
     ErrorView,
     MediaResults,
     ProgressView,
@@ -24,18 +33,22 @@ from serve_apps.schemas import (
     SecondsView,
     WaitingView,
 )
-from serve_apps.store import Analysis, Store
+from serve_apps.store import Analysis, Part, Store
+from serve_apps.tables import reading, webhook_deliveries
 
 
-def describe(store: Store, fleet: Mapping[str, Any], analyses: Sequence[Analysis]) -> list[AnalysisView]:
-    """Views of analyses; three queries, however many they are. `fleet` is the orchestrator's view."""
+def describe(
+    store: Store, fleet: Mapping[str, Any], analyses: Sequence[Analysis], pricing: Pricing
+) -> list[AnalysisView]:
+    """Views of analyses; a few queries, however many they are. `fleet` is the orchestrator's view."""
     ids = [analysis.id for analysis in analyses]
-    groups, busy, speed, now = store.segment_groups(ids), store.busy(ids), store.observed_speed(), store.now()
-    costs = _costs(busy, fleet)
-    return [_view(a, groups[a.id], fleet, costs.get(a.id, 0.0), speed, now) for a in analyses]
+    groups, busy, now = store.segment_groups(ids), store.busy(ids), store.now()
+    known = rates(fleet, store.observed_speeds())
+    costs = counted_costs(busy, fleet)
+    return [_view(a, groups[a.id], fleet, _cost(a, costs), known, pricing, now) for a in analyses]
 
 
-def _costs(busy: Sequence[Busy], fleet: Mapping[str, Any]) -> dict[str, float | None]:
+def counted_costs(busy: Sequence[Busy], fleet: Mapping[str, Any]) -> dict[str, float | None]:
     """USD by analysis; None for those on an instance that the fleet does not remember."""
     instances = fleet.get("instances", ())
     known = {instance["name"] for instance in instances}
@@ -43,34 +56,60 @@ def _costs(busy: Sequence[Busy], fleet: Mapping[str, Any]) -> dict[str, float | 
     return costs | {b.analysis_id: None for b in busy if b.busy_s > 0 and b.instance not in known}
 
 
+def _cost(analysis: Analysis, counted: Mapping[str, float | None]) -> float | None:
+    """What it costs by the fleet now; where the fleet has forgotten, what was counted while it knew."""
+    now = counted.get(analysis.id, 0.0)
+    return analysis.cost_usd if now is None else now
+
+
 def _view(
     analysis: Analysis,
     groups: Sequence[SegmentGroup],
     fleet: Mapping[str, Any],
     cost_usd: float | None,
-    speed: float | None,
+    known: Mapping[Lane, Rates],
+    pricing: Pricing,
     now: float,
 ) -> AnalysisView:
     waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now)
     side_by_side = sum(g.count for g in groups if g.state is SegmentState.LEASED)
+    speed = known[Lane.GPU].speed
     here = f"/v1/analyses/{analysis.id}"
-    done = progress(groups)
     return AnalysisView(
         id=analysis.id,
         state=analysis.state.value,
         media=list(analysis.media),
         analyzers=list(analysis.analyzers),
-        created_at=_iso(analysis.created_at),
-        finished_at=None if analysis.finished_at is None else _iso(analysis.finished_at),
-        progress=ProgressView.model_validate(done, from_attributes=True),
+        options={name: dict(given) for name, given in analysis.options.items()},
+        priority=analysis.priority,
+        labels=dict(analysis.labels),
+        created_at=iso(analysis.created_at),
+        finished_at=_iso_or_none(analysis.finished_at),
+        expires_at=_iso_or_none(analysis.expires_at),
+        progress=ProgressView.model_validate(progress(groups), from_attributes=True),
         eta_s=eta_s(groups, now, slots=side_by_side, waiting_s=boot_left_s(waiting), speed=speed),
         waiting=None if waiting is None else WaitingView(**waiting),
         cost_usd=None if cost_usd is None else round(cost_usd, 6),
+        estimate_usd=_estimate_usd(groups, known, pricing),
+        budget_usd=analysis.budget_usd,
+        webhook_url=None if analysis.webhook is None else analysis.webhook["url"],
         seconds=_seconds(analysis, now),
         error=None if analysis.error is None else ErrorView(**analysis.error),
         results=f"{here}/results",
-        links={"self": here, "results": f"{here}/results", "events": f"{here}/events"},
+        links={name: f"{here}{path}" for name, path in _LINKS.items()},
     )
+
+
+_LINKS = {"self": "", "results": "/results", "events": "/events", "retry": "/retry", "webhooks": "/webhooks"}
+
+
+def _estimate_usd(groups: Sequence[SegmentGroup], known: Mapping[Lane, Rates], pricing: Pricing) -> float | None:
+    if not groups:
+        return None
+    media_s: defaultdict[Lane, list[float]] = defaultdict(list)
+    for group in groups:
+        media_s[group.lane].append(group.media_s)
+    return estimate(media_s, known, pricing).cost_usd
 
 
 def _seconds(analysis: Analysis, now: float) -> SecondsView:
@@ -83,32 +122,68 @@ def _seconds(analysis: Analysis, now: float) -> SecondsView:
     )
 
 
-def _iso(at: float) -> str:
+def iso(at: float) -> str:
+    """Epoch seconds as ISO 8601 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
 
 
-def results(store: Store, analysis: Analysis, storage_uri: str, max_records: int) -> Results:
+def _iso_or_none(at: float | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_records: int) -> Results:
     """What has been found so far; at most `max_records` of each analyzer and media item. Reads the storage."""
-    return Results(
-        id=analysis.id,
-        state=analysis.state.value,
-        media=[
-            _media_results(f"{storage_uri.rstrip('/')}/analyses/{analysis.id}/{index:04d}", uri, analysis, max_records)
-            for index, uri in enumerate(analysis.media)
-        ],
-        parts=[part.uri for part in store.parts(analysis.id)],
-    )
-
-
-def _media_results(directory: str, uri: str, analysis: Analysis, max_records: int) -> MediaResults:
-    found = MediaResults(uri=uri, analyzers={}, truncated={})
-    for analyzer in analysis.analyzers:
-        try:
-            table = read_parts(f"{directory}/{analyzer}")
-        except FileNotFoundError:
-            found.analyzers[analyzer] = []
+    media = [
+        MediaResults(uri=uri, analyzers={name: [] for name in analysis.analyzers}, truncated={})
+        for uri in analysis.media
+    ]
+    totals: defaultdict[tuple[int, str], int] = defaultdict(int)
+    for part in parts:
+        table = read_part(objects, part)
+        if table is None:
             continue
-        found.analyzers[analyzer] = table.slice(0, max_records).to_pylist()
-        if table.num_rows > max_records:
-            found.truncated[analyzer] = table.num_rows
-    return found
+        found = media[part.media_index].analyzers[part.analyzer]
+        found += rows(table.slice(0, max(0, max_records - len(found))))
+        totals[part.media_index, part.analyzer] += table.num_rows
+    for (index, analyzer), total in totals.items():
+        if total > max_records:
+            media[index].truncated[analyzer] = total
+    return Results(id=analysis.id, state=analysis.state.value, media=media, parts=[part.uri for part in parts])
+
+
+def delivery_views(engine: Engine, analysis_id: str) -> list[DeliveryView]:
+    """The calls of an analysis's webhook, oldest first."""
+    d = webhook_deliveries.c
+    chosen = select(webhook_deliveries).where(d.analysis_id == analysis_id).order_by(d.created_at)
+    with reading(engine) as connection:
+        return [
+            DeliveryView(
+                id=row.id,
+                event=row.event,
+                state=row.state,
+                attempts=row.attempts,
+                created_at=iso(row.created_at),
+                next_at=_iso_or_none(row.next_at),
+                delivered_at=_iso_or_none(row.delivered_at),
+                last_status=row.last_status,
+                last_error=row.last_error,
+            )
+            for row in connection.execute(chosen)
+        ]
+
+
+def export_line(analysis: Analysis) -> bytes:
+    """An analysis as a line of the export; its webhook's secret stays here."""
+    told = {
+        "analysis_id": analysis.id,
+        "state": analysis.state.value,
+        "media": list(analysis.media),
+        "analyzers": list(analysis.analyzers),
+        "options": analysis.options,
+        "labels": analysis.labels,
+        "created_at": iso(analysis.created_at),
+        "finished_at": _iso_or_none(analysis.finished_at),
+        "cost_usd": analysis.cost_usd,
+        "error": analysis.error,
+    }
+    return (json.dumps(told) + "\n").encode()

@@ -1,77 +1,23 @@
 """One contract over SQLite and PostgreSQL: nothing is lost, nothing runs twice at once, nothing counts twice."""
 
-import os
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Engine
 
 from pipelines.sampling import plan_segments
-from serve_apps.analyses import AnalysisState, SegmentState
+from serve_apps.analyses import AnalysisState, Lane, SegmentState
+from serve_apps.database_queue import DatabaseQueue
 from serve_apps.events import EventKind
-from serve_apps.queue import ClaimedSegment, DatabaseQueue, SegmentKey
-from serve_apps.store import Analysis, IdempotencyConflict, Store
+from serve_apps.listing import Cursor, Filter, list_analyses
+from serve_apps.queue import ClaimedSegment, SegmentKey
+from serve_apps.store import Analysis, IdempotencyConflict, Store, Submission
+from tests.contract.databases import FakeClock
 
-POSTGRES = "postgresql+psycopg://postgres@127.0.0.1:5432/test"
-SCHEMA = f"aima_contract_{os.getpid()}"
 REPORT = {"frames": 20, "parts": {"labels": "/storage/part"}}
-
-
-class FakeClock:
-    """A clock that only tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    made = _sqlite(tmp_path) if request.param == "sqlite" else _postgresql()
-    yield made
-    if request.param == "postgresql":
-        with made.begin() as connection:
-            connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
-    made.dispose()
-
-
-def _sqlite(folder: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{folder / 'test.db'}")
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=OFF", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    return engine
-
-
-def _postgresql() -> Engine:
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    options = {"connect_timeout": 2, "options": f"-csearch_path={SCHEMA}"}
-    engine = create_engine(POSTGRES, connect_args=options, pool_size=10)
-    try:
-        with engine.begin() as connection:
-            connection.execute(text(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"))
-            connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
-    except OperationalError:
-        if os.environ.get("REQUIRE_SERVICES"):
-            raise
-        pytest.skip(f"no PostgreSQL answers at {POSTGRES}")
-    return engine
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -87,18 +33,22 @@ def queue(engine: Engine, clock: FakeClock, store: Store) -> DatabaseQueue:
 
 
 def asked(store: Store, *media: str) -> Analysis:
-    return store.create(media or ("/m/a.mp4",), ["labels"], None, "0" * 64)[0]
+    return store.create(Submission(media or ("/m/a.mp4",), ["labels"], "0" * 64))[0]
 
 
 def planned(store: Store, queue: DatabaseQueue, segments: int = 3, media: int = 1) -> Analysis:
     analysis = asked(store, *(f"/m/{i}.mp4" for i in range(media)))
     plan = plan_segments(60.0 * segments, 60.0)
-    assert queue.plan(analysis.id, [{"uri": uri} for uri in analysis.media], [plan] * media)
+    assert queue.plan(analysis.id, [{"uri": uri} for uri in analysis.media], [{Lane.GPU: plan}] * media)
     return analysis
 
 
 def claim_one(queue: DatabaseQueue, owner: str = "me", lease_s: float = 10.0) -> ClaimedSegment:
-    return queue.claim_segments(owner, 1, lease_s)[0]
+    return queue.claim_segments(owner, Lane.GPU, 1, lease_s)[0]
+
+
+def newest(store: Store) -> list[Analysis]:
+    return list_analyses(store.engine, Filter(), 100)[0]
 
 
 def state_of(store: Store, analysis: Analysis) -> AnalysisState:
@@ -116,7 +66,7 @@ def frames(store: Store, analysis: Analysis) -> int:
 
 
 def test_what_is_created_is_found_by_another_process(engine: Engine, store: Store, clock: FakeClock) -> None:
-    made, created = store.create(("/m/ä.mp4", "https://x.org/b"), ["labels", "scenes"], "key", "1" * 64)
+    made, created = store.create(Submission(("/m/ä.mp4", "https://x.org/b"), ["labels", "scenes"], "1" * 64, "key"))
     assert created
     assert len(made.id) == 19
     assert Store(engine, clock).get(made.id) == made
@@ -125,12 +75,12 @@ def test_what_is_created_is_found_by_another_process(engine: Engine, store: Stor
 
 
 def test_a_key_makes_one_analysis(store: Store) -> None:
-    first, _ = store.create(("/m/a",), ["labels"], "key", "1" * 64)
-    again, created = store.create(("/m/a",), ["labels"], "key", "1" * 64)
+    first, _ = store.create(Submission(("/m/a",), ["labels"], "1" * 64, "key"))
+    again, created = store.create(Submission(("/m/a",), ["labels"], "1" * 64, "key"))
     assert (again, created) == (first, False)
     with pytest.raises(IdempotencyConflict, match=first.id):
-        store.create(("/m/b",), ["labels"], "key", "2" * 64)
-    assert len(store.recent(10)) == 1
+        store.create(Submission(("/m/b",), ["labels"], "2" * 64, "key"))
+    assert len(newest(store)) == 1
 
 
 def test_a_key_makes_one_analysis_at_the_same_moment(store: Store) -> None:
@@ -138,7 +88,7 @@ def test_a_key_makes_one_analysis_at_the_same_moment(store: Store) -> None:
 
     def create(_n: int) -> tuple[Analysis, bool]:
         barrier.wait()
-        return store.create(("/m/a",), ["labels"], "key", "1" * 64)
+        return store.create(Submission(("/m/a",), ["labels"], "1" * 64, "key"))
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(create, range(8)))
@@ -146,34 +96,61 @@ def test_a_key_makes_one_analysis_at_the_same_moment(store: Store) -> None:
     assert sum(created for _, created in answers) == 1
 
 
-def test_recent_is_newest_first(store: Store, clock: FakeClock) -> None:
+def test_pages_are_newest_first_and_stay_right_while_new_ones_arrive(store: Store, clock: FakeClock) -> None:
     ids = []
-    for _ in range(3):
-        clock.now += 1
+    for number in range(5):
+        clock.now += number % 2  # some at the same moment
         ids.append(asked(store).id)
-    assert [a.id for a in store.recent(2)] == ids[:0:-1]
+    expected = [a.id for a in newest(store)]
+    assert sorted(expected) == sorted(ids)
+    seen, cursor = [], None
+    for _ in range(3):
+        page, cursor = list_analyses(store.engine, Filter(), 2, cursor)
+        seen += [a.id for a in page]
+        cursor = None if cursor is None else Cursor.decode(cursor.encode())
+        clock.now += 1
+        asked(store)
+    assert seen == expected
+    assert cursor is None
+
+
+def test_lists_meet_all_conditions(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    red = store.create(Submission(("/a",), ["labels"], "0" * 64, labels={"color": "red", "a.b-c": "x"}))[0]
+    clock.now += 10
+    blue = store.create(Submission(("/b",), ["labels"], "0" * 64, labels={"color": "blue"}))[0]
+    queue.fail_analysis(red.id, "no")
+
+    def ids(**conditions: Any) -> list[str]:
+        return [a.id for a in list_analyses(store.engine, Filter(**conditions), 10)[0]]
+
+    assert ids(labels={"color": "red"}) == [red.id] == ids(labels={"a.b-c": "x"})
+    assert ids(labels={"color": "red", "other": "x"}) == []
+    assert ids(states=[AnalysisState.FAILED]) == [red.id]
+    assert ids(created_after=1010.0) == [blue.id]
+    assert ids(created_before=1010.0) == [red.id]
+    assert ids(ids=[blue.id]) == [blue.id]
+    assert ids(ids=[]) == []
 
 
 def test_planning_is_leased_and_done_once(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
     analysis = asked(store)
-    assert [a.id for a in queue.claim_unplanned("one", 10)] == [analysis.id]
-    assert queue.claim_unplanned("two", 10) == []
+    assert [a.id for a in queue.claim_unplanned("one", 4, 10)] == [analysis.id]
+    assert queue.claim_unplanned("two", 4, 10) == []
     clock.now += 10
-    assert [a.id for a in queue.claim_unplanned("two", 10)] == [analysis.id]
-    plan = [plan_segments(120.0, 60.0)]
+    assert [a.id for a in queue.claim_unplanned("two", 4, 10)] == [analysis.id]
+    plan = [{Lane.GPU: plan_segments(120.0, 60.0)}]
     assert queue.plan(analysis.id, [{}], plan)
     assert not queue.plan(analysis.id, [{}], plan)
     assert state_of(store, analysis) is AnalysisState.RUNNING
-    assert queue.claim_unplanned("three", 10) == []
-    assert queue.pending_counts() == {SegmentState.PENDING: 2, SegmentState.LEASED: 0}
-    assert queue.pending_media_s() == 120.0
+    assert queue.claim_unplanned("three", 4, 10) == []
+    assert queue.pending_media_s(Lane.GPU) == 120.0
 
 
 def test_an_analysis_that_cannot_be_read_fails_once(store: Store, queue: DatabaseQueue) -> None:
     analysis = asked(store)
     assert queue.fail_analysis(analysis.id, "a.mp4: is empty", "/m/a.mp4")
     assert not queue.fail_analysis(analysis.id, "again")
-    assert not queue.plan(analysis.id, [{}], [plan_segments(60.0)])
+    assert not queue.plan(analysis.id, [{}], [{Lane.GPU: plan_segments(60.0)}])
     found = store.get(analysis.id)
     assert found is not None
     assert found.error == {"message": "a.mp4: is empty", "media": "/m/a.mp4"}
@@ -184,7 +161,7 @@ def test_failing_a_planned_analysis_leaves_nothing_to_claim(store: Store, queue:
     analysis = planned(store, queue)
     claimed = claim_one(queue)
     assert queue.fail_analysis(analysis.id, "enough")
-    assert queue.claim_segments("me", 9, 10) == []
+    assert queue.claim_segments("me", Lane.GPU, 9, 10) == []
     assert not queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
     assert kinds(store, analysis)[-1] is EventKind.FAILED
 
@@ -193,14 +170,14 @@ def test_the_oldest_analysis_is_served_first(store: Store, queue: DatabaseQueue,
     first = planned(store, queue, 2, media=2)
     clock.now += 1
     second = planned(store, queue, 1)
-    claimed = queue.claim_segments("me", 4, 10) + queue.claim_segments("me", 9, 10)
+    claimed = queue.claim_segments("me", Lane.GPU, 4, 10) + queue.claim_segments("me", Lane.GPU, 9, 10)
     assert [c.key for c in claimed] == [
         *(SegmentKey(first.id, m, s) for m in range(2) for s in range(2)),
         SegmentKey(second.id, 0, 0),
     ]
     assert (claimed[3].media_uri, claimed[3].info, claimed[3].last) == ("/m/1.mp4", {"uri": "/m/1.mp4"}, True)
     assert (claimed[3].start_s, claimed[3].end_s, claimed[3].analyzers) == (60.0, 120.0, ("labels",))
-    assert queue.claim_segments("me", 9, 10) == []
+    assert queue.claim_segments("me", Lane.GPU, 9, 10) == []
 
 
 def test_many_claimers_never_share_a_segment(store: Store, queue: DatabaseQueue) -> None:
@@ -210,7 +187,7 @@ def test_many_claimers_never_share_a_segment(store: Store, queue: DatabaseQueue)
     def work(owner: str) -> list[SegmentKey]:
         barrier.wait()
         mine = []
-        while claimed := queue.claim_segments(owner, 2, 60):
+        while claimed := queue.claim_segments(owner, Lane.GPU, 2, 60):
             for segment in claimed:
                 assert queue.complete_segment(segment.key, owner, REPORT, "i-1", 1.0)
                 mine.append(segment.key)
@@ -233,11 +210,11 @@ def test_a_crashed_dispatcher_loses_its_lease_not_the_work(
     lost = claim_one(queue, "crashed", lease_s=10)
     assert queue.first_frame(lost.key, "crashed", clock.now, "i-1")
     clock.now += 9.9
-    assert queue.claim_segments("next", 9, 10) == []
+    assert queue.claim_segments("next", Lane.GPU, 9, 10) == []
     clock.now += 0.1
     found = claim_one(queue, "next")
     assert (found.key, found.attempts) == (lost.key, 0)
-    assert queue.renew("crashed", [lost.key], 10) == 0
+    assert queue.renew("crashed", [lost.key], 10) == set()
     assert not queue.first_frame(lost.key, "crashed", clock.now, "i-1")
     assert queue.fail_segment(lost.key, "crashed", "too late", retryable=False) is None
     # It was only slow after all: its part is written, so its work counts, and the second time does not.
@@ -250,12 +227,12 @@ def test_a_crashed_dispatcher_loses_its_lease_not_the_work(
 
 def test_renewed_leases_last(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
     planned(store, queue, 2)
-    keys = [c.key for c in queue.claim_segments("me", 2, 10)]
+    keys = [c.key for c in queue.claim_segments("me", Lane.GPU, 2, 10)]
     clock.now += 9
-    assert queue.renew("me", keys, 10) == 2
+    assert queue.renew("me", keys, 10) == set(keys)
     clock.now += 9
-    assert queue.claim_segments("you", 9, 10) == []
-    assert queue.renew("me", [], 10) == 0
+    assert queue.claim_segments("you", Lane.GPU, 9, 10) == []
+    assert queue.renew("me", [], 10) == set()
 
 
 def test_completing_twice_counts_once(store: Store, queue: DatabaseQueue) -> None:
@@ -266,7 +243,7 @@ def test_completing_twice_counts_once(store: Store, queue: DatabaseQueue) -> Non
     assert frames(store, analysis) == 20
     assert [(b.instance, b.busy_s) for b in store.busy([analysis.id])] == [("i-1", 2.0)]
     assert [p.uri for p in store.parts(analysis.id)] == ["/storage/part"]
-    assert store.observed_speed() == 30.0
+    assert store.observed_speeds() == {Lane.GPU: 30.0, Lane.CPU: None}
     assert queue.settle(analysis.id) is AnalysisState.RUNNING
     assert queue.settle("an_unknown") is None
 
@@ -275,7 +252,7 @@ def test_failures_back_off_then_fail_the_analysis_and_keep_what_is_done(
     store: Store, queue: DatabaseQueue, clock: FakeClock
 ) -> None:
     analysis = planned(store, queue, 2)
-    bad, good = queue.claim_segments("me", 2, 10)
+    bad, good = queue.claim_segments("me", Lane.GPU, 2, 10)
     assert queue.complete_segment(good.key, "me", REPORT, "i-1", 1.0)
     waits = []
     for attempt in range(1, 4):
@@ -283,9 +260,9 @@ def test_failures_back_off_then_fail_the_analysis_and_keep_what_is_done(
         if state is SegmentState.FAILED:
             break
         assert state is SegmentState.PENDING
-        assert queue.claim_segments("me", 9, 10) == []
+        assert queue.claim_segments("me", Lane.GPU, 9, 10) == []
         start = clock.now
-        while not (claimed := queue.claim_segments("me", 9, 10)):
+        while not (claimed := queue.claim_segments("me", Lane.GPU, 9, 10)):
             clock.now += 0.25
         waits.append(clock.now - start)
         assert claimed[0].attempts == attempt
@@ -311,18 +288,18 @@ def test_a_hopeless_segment_does_not_stop_the_others(store: Store, queue: Databa
 def test_a_clean_stop_hands_everything_back(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
     planned(store, queue, 2)
     unplanned = asked(store)
-    queue.claim_unplanned("me", 60)
-    claimed = queue.claim_segments("me", 2, 60)
+    queue.claim_unplanned("me", 4, 60)
+    claimed = queue.claim_segments("me", Lane.GPU, 2, 60)
     assert queue.release("me") == 3
-    assert [a.id for a in queue.claim_unplanned("you", 60)] == [unplanned.id]
-    assert [(c.key, c.attempts) for c in queue.claim_segments("you", 9, 60)] == [(c.key, 0) for c in claimed]
+    assert [a.id for a in queue.claim_unplanned("you", 4, 60)] == [unplanned.id]
+    assert [(c.key, c.attempts) for c in queue.claim_segments("you", Lane.GPU, 9, 60)] == [(c.key, 0) for c in claimed]
 
 
 def test_the_first_frame_is_noted_once_and_never_outside_of_the_analysis(
     store: Store, queue: DatabaseQueue, clock: FakeClock
 ) -> None:
     analysis = planned(store, queue, 2)
-    one, two = queue.claim_segments("me", 2, 60)
+    one, two = queue.claim_segments("me", Lane.GPU, 2, 60)
     clock.now += 5
     assert queue.first_frame(one.key, "me", clock.now + 3600, "i-1")  # a worker whose clock is ahead
     clock.now += 5
@@ -343,15 +320,16 @@ def test_events_are_read_from_where_one_was(store: Store, queue: DatabaseQueue) 
     assert [e.kind.value for e in events] == ["queued", "planned", "segment_done", "succeeded"]
     assert all(a.id < b.id for a, b in pairwise(events))
     assert store.events_after(analysis.id, events[1].id) == events[2:]
-    assert store.is_finished(analysis.id)
-    assert not store.is_finished(other.id)
+    assert store.heads([analysis.id])[analysis.id] == (True, events[-1].id)
+    assert not store.heads([other.id])[other.id][0]
+    assert store.heads(["an_unknown"]) == {}
 
 
 def test_nothing_is_asked_of_an_empty_database(store: Store, queue: DatabaseQueue) -> None:
-    assert store.recent(5) == []
+    assert newest(store) == []
     assert store.segment_groups([]) == {}
     assert store.busy([]) == []
-    assert store.observed_speed() is None
-    assert queue.claim_unplanned("me", 10) == []
-    assert queue.pending_media_s() == 0.0
+    assert store.observed_speeds() == {Lane.GPU: None, Lane.CPU: None}
+    assert queue.claim_unplanned("me", 4, 10) == []
+    assert queue.pending_media_s(Lane.GPU) == 0.0
     assert queue.release("me") == 0

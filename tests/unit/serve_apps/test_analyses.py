@@ -22,8 +22,8 @@ from serve_apps.analyses import (
     waiting_reason,
 )
 
-PENDING, LEASED, DONE, FAILED = SegmentState
-QUEUED, RUNNING, SUCCEEDED, ENDED = AnalysisState
+PENDING, LEASED, DONE, FAILED, CANCELLED = SegmentState
+QUEUED, RUNNING, SUCCEEDED, ENDED, STOPPED = AnalysisState
 
 
 def group(state: SegmentState, count: int = 1, media_s: float = 60.0, **more: Any) -> SegmentGroup:
@@ -46,6 +46,7 @@ def fleet(*instances: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({LEASED: 1, FAILED: 1}, RUNNING),
         ({DONE: 3}, SUCCEEDED),
         ({DONE: 3, FAILED: 1}, ENDED),
+        ({DONE: 3, FAILED: 1, CANCELLED: 1}, STOPPED),
     ],
 )
 def test_an_analysis_ends_with_its_last_segment(counts: dict[SegmentState, int], state: AnalysisState) -> None:

@@ -8,14 +8,13 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from pipelines.errors import MediaError
-from pipelines.sampling import Segment
 from pipelines.sources import MediaInfo
-from serve_apps.analyses import SegmentState
+from serve_apps.analyses import Lane, SegmentState
 from serve_apps.dispatcher import Dispatcher, DispatchPolicy, root_cause, wanted_workers
-from serve_apps.queue import ClaimedSegment, SegmentKey
+from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
 
-POLICY = DispatchPolicy(storage_uri="/results", max_workers=4, media_s_per_worker=300.0, poll_s=0.01)
+POLICY = DispatchPolicy(storage_uri="/results", max_workers={Lane.GPU: 4}, media_s_per_worker=300.0, poll_s=0.01)
 INFO = MediaInfo(
     "/clip.mp4", "mp4", "h264", 320, 240, rotation_deg=0, duration_s=10.0, average_fps=25.0, has_audio=False
 )
@@ -30,7 +29,7 @@ def damaged() -> Exception:
 
 def segment(index: int) -> ClaimedSegment:
     key = SegmentKey("an_1", 0, index)
-    return ClaimedSegment(key, "/clip.mp4", INFO.to_dict(), ("labels",), index * 5.0, index * 5.0 + 5.0, False, 0)
+    return ClaimedSegment(key, "/clip.mp4", INFO.to_dict(), ("labels",), {}, index * 5.0, index * 5.0 + 5.0, False, 0)
 
 
 class OneAnalysis:
@@ -42,23 +41,23 @@ class OneAnalysis:
         self.told: list[tuple[Any, ...]] = []
         self.most_at_once = self.at_once = 0
 
-    def claim_unplanned(self, owner: str, lease_s: float) -> Sequence[Analysis]:
+    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
         return []
 
-    def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plans: Sequence[Sequence[Segment]]) -> bool:
+    def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         raise AssertionError("nothing is to be planned")
 
     def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
         raise AssertionError("nothing is to fail")
 
-    def claim_segments(self, owner: str, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
+    def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
         claimed, self.waiting = self.waiting[:limit], self.waiting[limit:]
         self.at_once += len(claimed)
         self.most_at_once = max(self.most_at_once, self.at_once)
         return claimed
 
-    def renew(self, owner: str, keys: Sequence[SegmentKey], lease_s: float) -> int:
-        return len(keys)
+    def renew(self, owner: str, keys: Sequence[SegmentKey], lease_s: float) -> set[SegmentKey]:
+        return set(keys)
 
     def first_frame(self, key: SegmentKey, owner: str, at: float, instance: str) -> bool:
         self.told.append(("first frame", key.segment_index, at, instance))
@@ -77,7 +76,7 @@ class OneAnalysis:
         self.told.append(("released",))
         return 0
 
-    def pending_media_s(self) -> float:
+    def pending_media_s(self, lane: Lane) -> float:
         return self.left * 5.0
 
     def _over(self, *what: Any) -> bool:
@@ -111,7 +110,7 @@ def dispatch(segments: int) -> tuple[OneAnalysis, Workers]:
     async def work() -> tuple[OneAnalysis, Workers]:
         stop = asyncio.Event()
         queue, workers = OneAnalysis(segments, stop), Workers()
-        dispatcher = Dispatcher(queue, workers.run, lambda _uri: INFO, POLICY, "me")
+        dispatcher = Dispatcher(queue, {Lane.GPU: workers.run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu")
         await dispatcher.run(stop)
         return queue, workers
 
@@ -147,7 +146,8 @@ def test_one_worker_is_never_given_more_than_its_share() -> None:
     ("pending_s", "workers"), [(0.0, 0), (0.1, 1), (300.0, 1), (300.1, 2), (1200.0, 4), (90_000.0, 4)]
 )
 def test_another_worker_only_when_it_has_enough_to_do(pending_s: float, workers: int) -> None:
-    assert wanted_workers(pending_s, POLICY) == workers
+    assert wanted_workers(pending_s, Lane.GPU, POLICY) == workers
+    assert wanted_workers(pending_s, Lane.CPU, POLICY) == 0
 
 
 def test_an_error_of_ours_is_its_own_root() -> None:

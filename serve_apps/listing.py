@@ -1,0 +1,93 @@
+"""Lists of analyses: filters, and pages that stay right while new ones arrive."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Engine, and_, func, or_, select
+
+from serve_apps.analyses import AnalysisState, SegmentState
+from serve_apps.store import Analysis, as_analysis
+from serve_apps.tables import analyses, reading, segments
+
+_a, _s = analyses.c, segments.c
+_CURSOR = re.compile(r"(\d{1,15}(?:\.\d{1,20})?) (an_[0-9a-f]{16})", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which analyses are meant: all conditions hold. `ids` limits to these; times are epoch seconds."""
+
+    states: Sequence[AnalysisState] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_after: float | None = None
+    created_before: float | None = None
+    ids: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The last analysis of a page; the next page begins after it."""
+
+    created_at: float
+    id: str
+
+    def encode(self) -> str:
+        """As a client gets it: opaque."""
+        return base64.urlsafe_b64encode(f"{self.created_at!r} {self.id}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> "Cursor":
+        """The inverse of `encode`. Raises ValueError."""
+        try:
+            plain = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        except (binascii.Error, UnicodeError):
+            plain = ""
+        found = _CURSOR.fullmatch(plain)
+        if found is None:
+            raise ValueError("not a cursor: take it from the answer's next_cursor")
+        return cls(float(found[1]), found[2])
+
+
+def list_analyses(
+    engine: Engine, wanted: Filter, limit: int, after: Cursor | None = None
+) -> tuple[list[Analysis], Cursor | None]:
+    """The newest analyses first, and the cursor of the next page (None: this is the last)."""
+    conditions = _conditions(wanted)
+    if after is not None:
+        same = and_(_a.created_at == after.created_at, _a.id > after.id)
+        conditions.append(or_(_a.created_at < after.created_at, same))
+    rows = select(analyses).where(*conditions).order_by(_a.created_at.desc(), _a.id).limit(limit + 1)
+    with reading(engine) as connection:
+        found = [as_analysis(row) for row in connection.execute(rows)]
+    page = found[:limit]
+    more = len(found) > limit
+    return page, Cursor(page[-1].created_at, page[-1].id) if more else None
+
+
+def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [
+        _a.labels[key].as_string() == value for key, value in wanted.labels.items()
+    ]
+    if wanted.states:
+        conditions.append(_a.state.in_([state.value for state in wanted.states]))
+    if wanted.ids is not None:
+        conditions.append(_a.id.in_(wanted.ids))
+    if wanted.created_after is not None:
+        conditions.append(_a.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(_a.created_at < wanted.created_before)
+    return conditions
+
+
+def counts(engine: Engine) -> dict[str, dict[str, int]]:
+    """How many analyses and open segments there are: {"analyses": by state, "segments": by lane and state}."""
+    by_state = select(_a.state, func.count()).group_by(_a.state)
+    open_ones = (SegmentState.PENDING.value, SegmentState.LEASED.value)
+    by_lane = select(_s.lane, _s.state, func.count()).where(_s.state.in_(open_ones)).group_by(_s.lane, _s.state)
+    with reading(engine) as connection:
+        found = {row[0]: row[1] for row in connection.execute(by_state)}
+        waiting = {f"{lane} {state}": number for lane, state, number in connection.execute(by_lane)}
+    return {"analyses": found, "segments": waiting}
