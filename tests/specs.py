@@ -19,7 +19,11 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
 SPECS = Path(__file__).parents[1].parent / "shared" / "specs"
-_FILES = {"runpod": "runpod-v2-openapi.json", "vastai": "vast-openapi.yaml"}
+_FILES = {
+    "kuberay": "kuberay-v1.7.0-rayclusters-crd.yaml",
+    "runpod": "runpod-v2-openapi.json",
+    "vastai": "vast-openapi.yaml",
+}
 # Newer servers page the list of pods, which the description does not tell yet.
 _UNDESCRIBED_QUERY = {("runpod", "cursor")}
 

@@ -23,10 +23,20 @@ CreateApp = Callable[[Account], ASGIApp]
 
 @contextlib.contextmanager
 def running(create_app: CreateApp, account: Account) -> Iterator[str]:
-    """Serve in a thread of this process on a free port; gives the base URL."""
+    """Serve an account in a thread of this process on a free port; gives the base URL."""
+    try:
+        with serving(create_app(account)) as url:
+            yield url
+    finally:
+        account.close()
+
+
+@contextlib.contextmanager
+def serving(app: ASGIApp) -> Iterator[str]:
+    """Serve any application in a thread of this process on a free port; gives the base URL."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(_config(create_app(account)))
+        server = uvicorn.Server(_config(app))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
@@ -37,7 +47,6 @@ def running(create_app: CreateApp, account: Account) -> Iterator[str]:
             server.should_exit = True
             server.force_exit = True
             thread.join()
-            account.close()
 
 
 def serve(name: str, create_app: CreateApp) -> None:

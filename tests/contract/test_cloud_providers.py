@@ -15,6 +15,7 @@ from autoscaler.errors import NoCapacity
 from autoscaler.providers import fake, local
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest
 from tests.clouds import NODE_TYPE, RENTED, Cloud, rented
+from tests.kubernetes import in_cluster
 from tests.specs import Conversation, Exchange, require_spec, spec_is_here
 from tests.waiting import wait_until
 
@@ -71,7 +72,7 @@ def local_cloud(tmp_path: Path, runner: asyncio.Runner) -> Iterator[Local]:
         cloud.list()
 
 
-@pytest.fixture(params=["fake", "local", *RENTED])
+@pytest.fixture(params=["fake", "local", "kubernetes", *RENTED])
 def cloud(
     request: pytest.FixtureRequest, local_cloud: Local, runner: asyncio.Runner, tmp_path: Path
 ) -> Iterator[Cloud]:
@@ -79,6 +80,9 @@ def cloud(
         yield local_cloud("own")
     elif request.param == "fake":
         yield Cloud(fake.Provider(clock=lambda: 1000.0), runner)
+    elif request.param == "kubernetes":
+        with in_cluster(tmp_path, runner, operator_lag_s=0.0, end_s=0.0) as cluster:
+            yield cluster
     else:
         with rented(request.param, tmp_path, runner) as cloud:
             yield cloud
