@@ -196,8 +196,18 @@ def _absent(intent: Intent, as_of: float, policy: Policy) -> Iterator[Command]:
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
-    early = intent.state is IntentState.BOUGHT and intent.joined_at is None
-    yield Close(intent.name, intent.reason or lost, failed=never, broken=intent.broken or never or early)
+    if intent.state is IntentState.BOUGHT and intent.joined_at is None and intent.instance_id is not None:
+        yield Terminate(_presumed(intent, since), lost, broken=True)  # sold under this id: it may be billed unseen
+        return
+    yield Close(intent.name, intent.reason or lost, failed=never, broken=intent.broken or never)
+
+
+def _presumed(intent: Intent, since: float) -> Instance:
+    """The machine of a launch as it was sold, whether or not any list has shown it."""
+    price = intent.price_usd_per_hour or 0.0
+    status, machine_id = InstanceStatus.PENDING, intent.machine_id
+    identity = (intent.cloud or "", intent.instance_id or "", intent.name)
+    return Instance(*identity, status, since, price, machine_id=machine_id)
 
 
 def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:

@@ -13,7 +13,7 @@ from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
 from autoscaler.provider import CloudProvider
 from autoscaler.purchasing import Purchasing, Terms
-from autoscaler.types import Activity, Equipment, Intent, IntentState, NodeType, Offer
+from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
 from autoscaler.view import instance_view, spending_view
 from autoscaler.watch import Pace, Watch
 
@@ -236,11 +236,26 @@ class Reconciler:
 
     async def _ask_for_end(self, command: Terminate) -> None:
         instance = command.instance
+        if command.broken:
+            await self._keep_excerpt(instance)
         try:
             async with asyncio.timeout(self._pace.call_timeout_s):
                 await self._providers[instance.cloud].terminate_instance(instance.instance_id)
         except Exception as error:  # the next tick tries again, and other machines are to end meanwhile
             self._watch.trouble(instance.cloud, "end", f"it does not end {instance.name}, which is tried again", error)
+
+    async def _keep_excerpt(self, instance: Instance) -> None:
+        """What the cloud's log says of a machine that failed, while it can be asked."""
+        try:
+            async with asyncio.timeout(self._pace.call_timeout_s):
+                said = await self._providers[instance.cloud].log_excerpt(instance.instance_id)
+        except Exception as error:  # no explanation keeps a machine from its end
+            _log.info("%s: its log cannot be had: %s", instance.name, error)
+            return
+        intent = self._launches.get(instance.name)
+        if said and intent is not None:
+            last = f"its log ends with: {said}"
+            self._launches.change(instance.name, last, reason=f"{intent.reason}; {last}")
 
     def _rest(self, intent: Intent, reason: str) -> None:
         """Leave a broken machine and its offer alone for a while."""

@@ -4,6 +4,7 @@ python -m autoscaler.fakes.runpod --port 9300 --containers
 RUNPOD_API_BASE_URL=http://127.0.0.1:9300 RUNPOD_API_KEY=fake-key aima up
 """
 
+import asyncio
 import json
 import secrets
 import shlex
@@ -33,6 +34,8 @@ from autoscaler.fakes.runpod_models import (
 )
 from autoscaler.fakes.serving import serve
 
+# A log is followed until the reader goes away, or for so long.
+_LOG_STREAM_S = 30.0
 _MAX_BODY_BYTES, _MAX_VARIABLES, _MAX_COUNT = 102_400, 50, 8
 NO_CAPACITY = "There are no longer any instances available with the requested specifications."
 
@@ -242,6 +245,7 @@ def _logs(account: Account, machine: Machine) -> Response:
     async def stream() -> Any:
         for line in lines:
             yield f"id: {account.now()}\ndata: {json.dumps({'source': 'system', 'line': line, 'ts': ''})}\n\n"
+        await asyncio.sleep(_LOG_STREAM_S)
 
     return StreamingResponse(stream(), media_type="text/event-stream")
 

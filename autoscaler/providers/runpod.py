@@ -29,7 +29,7 @@ _DISK_USD_PER_GIB_HOUR = 0.10 / 730
 # Reported: 15 to 33 s with the image on the host, minutes without it.
 _USUAL_BOOT_S = 90.0
 _MAX_VARIABLES, _MAX_BODY_BYTES, _MAX_PAGES = 50, 102_400, 100
-_LOG_SECONDS, _LOG_LINES = 2.0, 5
+_LOG_SECONDS, _LOG_LINES = 1.5, 5
 # Only the prose of a 400 tells that there is no capacity.
 _NO_CAPACITY = re.compile(r"instances? (currently )?available|have the resources to deploy|no capacity", re.IGNORECASE)
 _UNCLEAR = re.compile(r"something went wrong", re.IGNORECASE)
@@ -175,7 +175,7 @@ def _offers(gpu: Mapping[str, Any], tier: str, node_type: NodeType) -> Iterator[
             gpu_name=gpu["name"],
             price_usd_per_hour=price * count,
             usual_boot_s=_USUAL_BOOT_S,
-            region=place,
+            region=place or "anywhere",
             trust=_TIERS[tier],
             gpu_count=count,
             gpu_memory_gib=float(gpu["memory"]),

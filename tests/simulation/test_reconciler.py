@@ -96,7 +96,7 @@ def test_what_vanished_out_of_band_is_closed(world: World) -> None:
     (name,) = world.launch()
     world.tick(20)
     world.cloud.vanish(world.machines()[0].instance_id)
-    world.tick()
+    world.tick(2)
     assert world.state(name) is IntentState.ENDED
     assert "vanished" in world.intent(name).reason
 

@@ -100,8 +100,11 @@ def test_without_a_listing_nothing_is_done_in_that_cloud(state: IntentState) -> 
 def test_a_listing_may_lag_behind_a_purchase(state: IntentState) -> None:
     assert commands([intent(state=state, age_s=9.0)]) == []
     (command,) = commands([intent(state=state, age_s=10.0)])
-    assert isinstance(command, Close)
-    assert command.failed == (state is IntentState.BUYING)
+    if state is IntentState.BOUGHT:
+        assert isinstance(command, Terminate)
+    else:
+        assert isinstance(command, Close)
+        assert command.failed == (state is IntentState.BUYING)
 
 
 def test_an_ending_one_bought_lately_may_still_appear() -> None:
@@ -202,7 +205,11 @@ def test_what_is_over_is_left_alone() -> None:
 
 
 def test_terminations_come_first() -> None:
-    intents = [intent("w", IntentState.WANTED), intent("gone"), intent("e", IntentState.ENDING, reason="idle")]
+    intents = [
+        intent("w", IntentState.WANTED),
+        intent("gone", joined_at=NOW),
+        intent("e", IntentState.ENDING, reason="idle"),
+    ]
     kinds = [type(c) for c in commands(intents, red=[machine("e"), machine("x")])]
     assert kinds == [Terminate, Terminate, Close, Wait]
 
@@ -267,9 +274,14 @@ def test_what_the_budget_drains_is_ended() -> None:
     assert commands([intent()], red=[machine()], drained={"blue": "the budget is used up"}) == []
 
 
-def test_what_vanishes_before_it_joined_was_broken() -> None:
+def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed() -> None:
+    """No list may ever have shown it, and all the same it may be billed."""
     assert commands([intent(joined_at=NOW - 9)]) == [Close("a", "it vanished from the cloud's list")]
-    assert commands([intent()]) == [Close("a", "it vanished from the cloud's list", broken=True)]
+    (command,) = commands([intent()])
+    assert isinstance(command, Terminate)
+    assert (command.instance.instance_id, command.broken) == ("i-a", True)
+    ending = intent(state=IntentState.ENDING, instance_id="i-a", bought_at=NOW - 99, reason="lost", broken=True)
+    assert commands([ending]) == [Close("a", "lost", broken=True)]
 
 
 def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
