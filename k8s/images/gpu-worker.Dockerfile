@@ -1,0 +1,19 @@
+# The rented GPU worker, on the provider's own PyTorch image: hosts that have it cached pull only our layers.
+# PYTORCH_IMAGE has no default: build.sh gives it by digest. Its torch stays; weights arrive with the packages.
+ARG PYTORCH_IMAGE
+FROM ${PYTORCH_IMAGE}
+WORKDIR /src
+COPY k8s/images/worker-requirements.txt ./
+# The constraints make pip fail where it would replace torch: a second one would be gigabytes.
+RUN python -m pip freeze | grep -iE '^(torch|torchvision|triton|nvidia-)' > /tmp/constraints.txt \
+    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement worker-requirements.txt
+COPY pyproject.toml README.md ./
+COPY autoscaler autoscaler
+COPY cluster cluster
+COPY pipelines pipelines
+COPY serve_apps serve_apps
+RUN python -m pip install --no-cache-dir --no-deps . \
+    && useradd --uid 1000 --no-create-home aima
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+USER 1000:1000
+CMD ["python", "-m", "cluster.worker"]

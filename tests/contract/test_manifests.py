@@ -1,0 +1,231 @@
+"""Both overlays, rendered: valid to the letter, and what the README claims of them is true."""
+
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from cluster.config import load_settings
+from cluster.state import TOKENS
+from tests.kubernetes import crd_schema
+from tests.manifests import K8S, OVERLAYS, Resource, containers, of_kind, pod_templates, render
+from tests.specs import require_spec
+
+VERSION = "1.34"
+FOLDERS = [K8S / "overlays" / name for name in OVERLAYS] + [K8S / "jobs" / "restore"]
+COMPONENTS = ("rabbitmq", "redis", "mongodb")
+ROOT = K8S.parent
+
+
+@pytest.fixture(params=OVERLAYS)
+def overlay(request: pytest.FixtureRequest) -> tuple[Resource, ...]:
+    return render(K8S / "overlays" / request.param)
+
+
+@pytest.fixture
+def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Resource, ...]:
+    """The IONOS overlay with every optional part switched on."""
+    folder = K8S / "overlays" / ".all-for-a-test"
+    folder.mkdir(exist_ok=True)
+    parts = [f"../../components/{name}" for name in COMPONENTS] + ["../../images/pins"]
+    kustomization = {"kind": "Kustomization", "resources": ["../../base"], "components": parts}
+    try:
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        return render.__wrapped__(folder)
+    finally:
+        (folder / "kustomization.yaml").unlink()
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_every_resource_is_valid_strictly(folder: Path) -> None:
+    for resource in render(folder):
+        if resource["kind"] == "RayCluster":
+            continue
+        kubernetes_validate.validate(resource, VERSION, strict=True)
+
+
+def test_the_optional_parts_are_valid_strictly(everything: tuple[Resource, ...]) -> None:
+    kinds = Counter(r["kind"] for r in everything)
+    assert kinds["StatefulSet"] == 1 + len(COMPONENTS)
+    for resource in everything:
+        if resource["kind"] != "RayCluster":
+            kubernetes_validate.validate(resource, VERSION, strict=True)
+
+
+def test_the_ray_cluster_keeps_to_kuberays_published_schema(overlay: tuple[Resource, ...]) -> None:
+    require_spec("kuberay")
+    schema = crd_schema()
+    assert schema is not None
+    (ray_cluster,) = of_kind(overlay, "RayCluster").values()
+    assert schema.violations(ray_cluster) == []
+
+
+def test_kuberay_leaves_the_head_to_us(overlay: tuple[Resource, ...]) -> None:
+    (ray_cluster,) = of_kind(overlay, "RayCluster").values()
+    assert ray_cluster["metadata"]["annotations"]["ray.io/overwrite-container-cmd"] == "true"
+    spec = ray_cluster["spec"]
+    assert spec["enableInTreeAutoscaling"] is False
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
+    variables = [v["name"] for c in containers(spec["headGroupSpec"]["template"]) for v in c.get("env", ())]
+    assert "RAY_enable_autoscaler_v2" not in variables, "the operator would reject it"
+    (group,) = spec["workerGroupSpecs"]
+    assert (group["groupName"], group["replicas"], group["minReplicas"]) == ("cpu", 0, 0)
+
+
+def test_no_port_but_two_is_reachable_from_outside(overlay: tuple[Resource, ...]) -> None:
+    services = of_kind(overlay, "Service")
+    outside = {name: s for name, s in services.items() if s["spec"].get("type", "ClusterIP") != "ClusterIP"}
+    assert {(name, port["port"]) for name, s in outside.items() for port in s["spec"]["ports"]} == {
+        ("aima-overlay", 2222)
+    }
+    ingresses = of_kind(overlay, "Ingress")
+    paths = [p for i in ingresses.values() for rule in i["spec"]["rules"] for p in rule["http"]["paths"]]
+    assert [p["backend"]["service"] for p in paths] == [{"name": "aima-api", "port": {"name": "api"}}]
+    assert all(i["spec"]["tls"] for i in ingresses.values())
+    for name, template in pod_templates(overlay):
+        assert not template["spec"].get("hostNetwork"), name
+        assert not [p for c in containers(template) for p in c.get("ports", ()) if "hostPort" in p], name
+    for policy in of_kind(overlay, "NetworkPolicy").values():
+        for rule in policy["spec"].get("ingress", ()):
+            if "from" not in rule:
+                assert [port["port"] for port in rule["ports"]] == [2222]
+
+
+def test_everything_is_denied_by_default_and_every_pod_has_its_exceptions(everything: tuple[Resource, ...]) -> None:
+    policies = of_kind(everything, "NetworkPolicy")
+    assert policies["default-deny"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for name, template in pod_templates(everything):
+        component = template["metadata"]["labels"]["app.kubernetes.io/component"]
+        selectors = [p["spec"]["podSelector"].get("matchLabels", {}) for p in policies.values()]
+        assert {"app.kubernetes.io/component": component} in selectors, name
+
+
+def test_workers_reach_neither_database_nor_api_server(overlay: tuple[Resource, ...]) -> None:
+    egress = of_kind(overlay, "NetworkPolicy")["cpu-worker"]["spec"]["egress"]
+    to_pods = [peer["podSelector"] for rule in egress for peer in rule["to"] if "podSelector" in peer]
+    assert to_pods == [{"matchLabels": {"app.kubernetes.io/component": "head"}}]
+    (internet,) = [peer["ipBlock"] for rule in egress for peer in rule["to"] if "ipBlock" in peer]
+    assert {"10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"} <= set(internet["except"])
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_no_image_is_unpinned(folder: Path) -> None:
+    images = [c["image"] for _name, template in pod_templates(render(folder)) for c in containers(template)]
+    assert images
+    assert [image for image in images if not re.search(r"@sha256:[0-9a-f]{64}$", image)] == []
+
+
+def test_no_optional_image_is_unpinned(everything: tuple[Resource, ...]) -> None:
+    images = {c["image"] for _name, template in pod_templates(everything) for c in containers(template)}
+    assert [image for image in images if not re.search(r"@sha256:[0-9a-f]{64}$", image)] == []
+
+
+def test_every_container_is_confined_and_bounded(everything: tuple[Resource, ...]) -> None:
+    restore = render(K8S / "jobs" / "restore")
+    checked = 0
+    for name, template in (*pod_templates(everything), *pod_templates(restore)):
+        pod = template["spec"]
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in containers(template):
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"] is True, name
+            assert security["allowPrivilegeEscalation"] is False, name
+            assert security["capabilities"] == {"drop": ["ALL"]}, name
+            assert security.get("runAsUser", pod["securityContext"].get("runAsUser", 0)) > 0, name
+            for bound in ("requests", "limits"):
+                assert set(container["resources"][bound]) == {"cpu", "memory"}, name
+            checked += 1
+    assert checked == 12
+
+
+def test_ray_cannot_reach_the_orchestrators_secrets(overlay: tuple[Resource, ...]) -> None:
+    (ray_cluster,) = of_kind(overlay, "RayCluster").values()
+    pod = ray_cluster["spec"]["headGroupSpec"]["template"]["spec"]
+    head, orchestrator = pod["containers"]
+    assert head["securityContext"]["runAsUser"] != orchestrator["securityContext"]["runAsUser"]
+    assert not pod.get("shareProcessNamespace")
+    shared = {m["name"] for m in head["volumeMounts"]} & {m["name"] for m in orchestrator["volumeMounts"]}
+    assert shared == {"settings", "tokens"}
+    read = {s["secretRef"]["name"] for s in head.get("envFrom", ())}
+    read |= {v["valueFrom"]["secretKeyRef"]["name"] for v in head["env"] if "valueFrom" in v}
+    assert read == {"aima-database", "aima-storage"}
+    assert {s["secretRef"]["name"] for s in orchestrator["envFrom"]} == {"aima-clouds"}
+    assert "kubernetes-token" not in {m["name"] for m in head["volumeMounts"]}
+
+
+def test_secrets_are_referred_to_never_written_down(everything: tuple[Resource, ...]) -> None:
+    assert not of_kind(everything, "Secret")
+    for name, template in pod_templates(everything):
+        for variable in (v for c in containers(template) for v in c.get("env", ())):
+            if re.search("KEY|PASS|SECRET|TOKEN", variable["name"]) and not variable["name"].endswith("_FILE"):
+                assert "valueFrom" in variable, f"{name}: {variable['name']}"
+
+
+def test_the_orchestrator_may_do_exactly_what_its_provider_calls(overlay: tuple[Resource, ...]) -> None:
+    (role,) = of_kind(overlay, "Role").values()
+    assert not of_kind(overlay, "ClusterRole")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "resourceNames": ["aima"], "verbs": ["get", "patch"]},
+    ]
+    (binding,) = of_kind(overlay, "RoleBinding").values()
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "aima-orchestrator", "namespace": "aima"}]
+
+
+def test_the_settings_in_the_cluster_are_valid_and_its_tokens_complete(overlay: tuple[Resource, ...]) -> None:
+    settings = load_settings(
+        K8S / "base" / "aima.yaml", {"AIMA_DATABASE_URL": "postgresql+psycopg://aima@postgres/aima"}
+    )
+    assert (settings.http.host, settings.http.port) == ("0.0.0.0", 8000)
+    readme = (K8S / "README.md").read_text()
+    for name in TOKENS:
+        assert f"--from-literal={name}=" in readme
+
+
+def test_the_priced_configuration_is_what_the_base_requests() -> None:
+    priced = yaml.safe_load((ROOT / "cluster" / "base_configuration.yaml").read_text())
+    templates = dict(pod_templates(render(K8S / "overlays" / "ionos")))
+    for name, template in (
+        ("head with orchestrator", templates["head"]),
+        ("PostgreSQL", templates["StatefulSet postgres"]),
+    ):
+        (pod,) = [pod for pod in priced["pods"] if pod["name"] == name]
+        requests = [c["resources"]["requests"] for c in containers(template)]
+        assert sum(_cores(r["cpu"]) for r in requests) == pytest.approx(pod["vcpus"])
+        assert sum(_mib(r["memory"]) for r in requests) == pod["mib"]
+
+
+def test_the_workers_image_installs_the_workers_packages_but_no_second_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["worker"]]
+    lines = (K8S / "images" / "worker-requirements.txt").read_text().splitlines()
+    assert sorted(line for line in lines if line and not line.startswith("#")) == sorted(
+        requirement for requirement in wanted if not requirement.startswith(("torch==", "torchvision=="))
+    )
+
+
+def test_dockerfiles_have_no_base_but_the_given_one_and_no_root() -> None:
+    files = sorted((K8S / "images").glob("*.Dockerfile"))
+    assert len(files) == 3
+    for file in files:
+        text = file.read_text()
+        assert set(re.findall(r"^FROM (\S+)", text, re.M)) <= {"${PYTHON_IMAGE}", "${PYTORCH_IMAGE}"}
+        assert re.findall(r"^ARG (.*)$", text, re.M) in (["PYTHON_IMAGE"], ["PYTORCH_IMAGE"]), "without a default"
+        assert re.findall(r"^USER (.*)$", text, re.M) == ["1000:1000"]
+    assert "torch" not in (K8S / "images" / "head.Dockerfile").read_text().replace("no torch", "")
+
+
+def _cores(quantity: str) -> float:
+    return float(quantity.removesuffix("m")) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+def _mib(quantity: str) -> float:
+    return float(quantity.removesuffix("Mi")) if quantity.endswith("Mi") else 1024 * float(quantity.removesuffix("Gi"))
