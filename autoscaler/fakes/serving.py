@@ -1,9 +1,12 @@
 """Runs a fake cloud: as a program of its own, or beside a test."""
 
 import argparse
+import asyncio
 import contextlib
 import os
+import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +21,7 @@ from autoscaler.fakes.account import Account, Behaviour
 KEY = "fake-key"
 # What an image brings along: a container sees nothing else of this machine's environment.
 _OF_THE_IMAGE = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
+_KEEP_EVERY_S = 0.1
 CreateApp = Callable[[Account], ASGIApp]
 
 
@@ -67,15 +71,27 @@ def serve(name: str, create_app: CreateApp) -> None:
         rate_limits=True,
     )
     log_dir = options.log_dir or Path(tempfile.mkdtemp(prefix=f"{name}-fake-"))
+    # Uvicorn raises the signal again when it has stopped serving: then the containers are still to be ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     account = Account(time.time, options.key, of_the_image(os.environ), log_dir, behaviour)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", options.port))
+        listener.listen()  # whoever reads the address may call at once
         print(f"{name} (fake) at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         try:
-            uvicorn.Server(_config(create_app(account))).run([listener])
+            asyncio.run(_serve_and_keep(uvicorn.Server(_config(create_app(account))), account, listener))
         finally:
             account.close()
+
+
+async def _serve_and_keep(server: uvicorn.Server, account: Account, listener: socket.socket) -> None:
+    """Containers start, restart and die while nobody calls."""
+    serving = asyncio.create_task(server.serve([listener]))
+    while not serving.done():
+        account.keep()
+        await asyncio.wait([serving], timeout=_KEEP_EVERY_S)
+    await serving
 
 
 def of_the_image(environment: Mapping[str, str]) -> dict[str, str]:
