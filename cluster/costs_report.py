@@ -77,7 +77,6 @@ class Report:
             "that GPU, never given back": f"{price * self.hours_per_month:.2f} USD a month",
             "as dear as never giving it back": f"{self.purchases_break_even:.0f} such purchases a month",
         }
-        answers |= {f"idle, {bill.title}": f"{self.in_usd(bill):.2f} USD a month" for bill in self.idle}
         if self.serverless_usd_per_hour is not None:
             least = self.work_break_even_s
             answers[f"cheaper than serverless at {self.serverless_usd_per_hour:g} USD/h that bills work alone"] = (

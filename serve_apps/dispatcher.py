@@ -29,7 +29,11 @@ _PLANS_AT_ONCE = 4
 
 @dataclass(frozen=True)
 class DispatchPolicy:
-    """How much runs at once, and how long a silent dispatcher keeps its claims."""
+    """How much runs at once, and how long a silent dispatcher keeps its claims.
+
+    `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked for here wakes it
+    at once: only what another process has stored, or left, waits for the next look.
+    """
 
     storage_uri: str
     max_workers: Mapping[Lane, int]
@@ -38,6 +42,7 @@ class DispatchPolicy:
     media_s_per_worker: float = 300.0
     lease_s: float = 15.0
     poll_s: float = 1.0
+    idle_poll_s: float = 5.0
 
 
 def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -> int:
@@ -69,6 +74,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
         self._planning: set[asyncio.Task[None]] = set()
+        self._pending = False
 
     def wake(self) -> None:
         """Look for work now. Call from the loop's own thread."""
@@ -81,14 +87,20 @@ class Dispatcher:
             try:
                 await self._step()
             except Exception:  # the loop outlives a database that is away for a while
+                self._pending = True
                 _log.exception("dispatching failed; trying again in %.0f s", self._policy.poll_s)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._policy.poll_s)
+                await asyncio.wait_for(self._wake.wait(), self._pause_s())
             self._wake.clear()
         renewals.cancel()
         await self._hand_back()
 
+    def _pause_s(self) -> float:
+        busy = self._pending or self._planning or self._running
+        return self._policy.poll_s if busy else self._policy.idle_poll_s
+
     async def _step(self) -> None:
+        self._pending = False
         # Reading headers costs a process each: a burst waits its turn in the database, not here.
         if (room := _PLANS_AT_ONCE - len(self._planning)) > 0:
             lease_s = self._policy.lease_s * 4
@@ -106,6 +118,7 @@ class Dispatcher:
 
     async def _room(self, lane: Lane) -> int:
         pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
+        self._pending |= pending_s > 0
         limit = wanted_workers(pending_s, lane, self._policy) * self._policy.segments_per_worker
         return limit - sum(key.lane is lane for key in self._running)
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.costs import Bill, GpuUse
-from cluster.costs_report import report
+from cluster.costs_report import Report, report
 
 app = typer.Typer()
 # Tables are Markdown on standard output, for documents; wide enough that no line of ours wraps.
@@ -41,9 +41,19 @@ def costs(
         sys.stdout.write(json.dumps(found.to_json()) + "\n")
         return
     _console.print(f"Prices of {found.dated}; months of {found.hours_per_month:g} hours.\n")
+    _print_summary(found)
+    _print_comparison(found.to_json())
     for bill in (*found.estimates, *found.idle):
         _print_bill(bill)
-    _print_comparison(found.to_json())
+
+
+def _print_summary(found: Report) -> None:
+    table = Table(title="A month of idling", title_justify="left", box=box.MARKDOWN)
+    for name in ("configuration", "per month", f"USD (at {found.usd_per_eur:g} per EUR)"):
+        table.add_column(name, justify="left" if name == "configuration" else "right")
+    for bill in (*found.estimates, *found.idle):
+        table.add_row(bill.title, f"{bill.per_month:.0f} {bill.currency}", f"{found.in_usd(bill):.0f}")
+    _console.print(table)
 
 
 def _print_bill(bill: Bill) -> None:

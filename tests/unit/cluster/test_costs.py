@@ -118,3 +118,11 @@ def test_a_wrong_price_table_is_named(tmp_path: Path, text: str, says: str) -> N
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(PriceTableError, match=says):
         report(tmp_path / "p.yaml", None, "RTX 4090", FIVE_MINUTES)
+
+
+def test_the_readmes_tables_are_the_tools_own_output() -> None:
+    readme = Path("README.md").read_text()
+    rows = [line.rstrip() for line in CliRunner().invoke(app, ["costs"]).output.splitlines() if line.startswith("|")]
+    quoted = rows[: next(i for i, row in enumerate(rows) if "price from" in row)]
+    assert len(quoted) > 10
+    assert [row for row in quoted if row not in readme] == []

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,3 +155,20 @@ def test_an_error_of_ours_is_its_own_root() -> None:
     error = ValueError("x")
     assert root_cause(error) is error
     assert isinstance(root_cause(damaged()), MediaError)
+
+
+@pytest.mark.parametrize(("left", "pause_s"), [(0, 3600.0), (1, 0.01)])
+def test_without_work_it_looks_rarely_and_with_work_often(left: int, pause_s: float) -> None:
+    """Work that cannot be claimed yet counts as work."""
+
+    async def work() -> float:
+        stop = asyncio.Event()
+        queue = OneAnalysis(0, stop)
+        queue.left = left
+        policy = replace(POLICY, idle_poll_s=3600.0)
+        dispatcher = Dispatcher(queue, {Lane.GPU: Workers().run}, lambda _uri: INFO, policy, "me", lambda _name: "gpu")
+        stop.set()
+        await dispatcher._step()
+        return dispatcher._pause_s()
+
+    assert asyncio.run(work()) == pause_s
