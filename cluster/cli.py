@@ -3,27 +3,39 @@
 import sys
 
 import typer
+from rich.markup import escape
 
-from cluster.client import ApiError, NoCluster
+from cluster.client import ApiError, NoCluster, Unreachable
 from cluster.commands import analyses, costs, local, status
-from cluster.commands.terminal import console
+from cluster.commands.terminal import EXIT_CODES, FAILED, NO_CLUSTER, REFUSED, console
 from cluster.config import ConfigError
 from cluster.costs import PriceTableError
 from cluster.demo import DemoFailed
 from cluster.embedded import ClusterError
 
-app = typer.Typer(help="Media analysis on demand: GPUs only while there is work.", no_args_is_help=True)
+app = typer.Typer(
+    help="Media analysis on demand: GPUs only while there is work.", epilog=EXIT_CODES, no_args_is_help=True
+)
 for group in (local, analyses, status, costs):  # without a name: their commands are `aima`'s own
     app.add_typer(group.app)
 
 # What a person can mend: one readable line instead of a traceback.
-_READABLE = (ApiError, ClusterError, ConfigError, DemoFailed, NoCluster, PriceTableError)
+_CODES: dict[type[Exception], int] = {
+    ApiError: REFUSED,
+    ClusterError: FAILED,
+    ConfigError: FAILED,
+    DemoFailed: FAILED,
+    NoCluster: NO_CLUSTER,
+    PriceTableError: FAILED,
+    Unreachable: NO_CLUSTER,
+}
+_READABLE = tuple(_CODES)
 
 
 def main() -> None:
-    """Run the command; every error that is a person's to mend is one readable line and exit code 1."""
+    """Run the command; every error that is a person's to mend is one readable line and an exit code of its own."""
     try:
         app()
     except _READABLE as error:
-        console.print(f"[bold red]aima:[/] {error}", highlight=False)
-        sys.exit(1)
+        console.print(f"[bold red]aima:[/] {escape(str(error))}", highlight=False)
+        sys.exit(_CODES[type(error)])

@@ -58,6 +58,13 @@ class RetentionSettings(_Frozen):
     keep_days: Annotated[float, Field(gt=0)] | None = None
 
 
+class ApiAccessSettings(_Frozen):
+    """A cluster elsewhere that the command line talks to: its API, and the file with a key for it."""
+
+    url: str = ""
+    key_file: Path | None = None
+
+
 class LocalCloudSettings(_Frozen):
     """The `local` cloud: worker processes on this machine."""
 
@@ -92,6 +99,7 @@ class Settings(_Frozen):
     database_url: str = ""
     storage_uri: str = ""
     http: HttpSettings = HttpSettings()
+    api: ApiAccessSettings = ApiAccessSettings()
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
     retention: RetentionSettings = RetentionSettings()

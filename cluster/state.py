@@ -59,10 +59,10 @@ class StateDir:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in TOKENS:
             if not self.token_path(name).exists():
-                _write_private(self.token_path(name), secrets.token_hex(32))
+                write_private(self.token_path(name), secrets.token_hex(32))
 
     def write_card(self, card: ClusterCard) -> None:
-        _write_private(self.card_path, json.dumps(asdict(card), indent=2))
+        write_private(self.card_path, json.dumps(asdict(card), indent=2))
 
     def read_card(self) -> ClusterCard | None:
         """The card of the cluster that runs here, or was left here; None when there is none."""
@@ -76,7 +76,8 @@ class StateDir:
         self.card_path.unlink(missing_ok=True)
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read, all of it or nothing."""
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -40,48 +41,76 @@ def progress_line(view: Mapping[str, Any]) -> Text:
 
 
 def print_findings(console: Console, results: Mapping[str, Any]) -> None:
-    """Labels with the times at which they were seen, scenes, and where the Parquet lies."""
+    """What each analyzer has found, with the times at which it was, and where the Parquet lies."""
     for item in results["media"]:
-        console.print(f"\n[bold]{item['uri']}[/]", highlight=False)
-        if records := item["analyzers"].get("labels"):
-            console.print(_labels_table(records))
-        if "scenes" in item["analyzers"]:
-            console.print(_scenes_line(item), highlight=False)
+        console.print(f"\n[bold]{escape(item['uri'])}[/]", highlight=False)
+        for analyzer, records in item["analyzers"].items():
+            if analyzer == "scenes":
+                console.print(_scenes_line(records), highlight=False)
+            elif records:
+                console.print(_seen_table(analyzer, records))
     for part in results["parts"]:
-        console.print(f"  Parquet: {part}", highlight=False, soft_wrap=True)
+        console.print(f"  Parquet: {part}", highlight=False, soft_wrap=True, markup=False)
 
 
-def _labels_table(records: Sequence[Mapping[str, Any]], rows: int = 8) -> Table:
+def _seen_table(analyzer: str, records: Sequence[Mapping[str, Any]], rows: int = 8) -> Table:
+    """The names that an analyzer gave most, and when."""
     seen: dict[str, list[tuple[float, float]]] = {}
     for record in records:
-        for label in record["labels"][:1]:
-            seen.setdefault(label["label"], []).append((record["time_s"], label["score"]))
-    table = Table("label", "best score", "seen at", box=None, pad_edge=False, padding=(0, 2))
+        for name, score in named(record):
+            seen.setdefault(name, []).append((moment(record), score))
+    table = Table(analyzer, "best score", "seen at", box=None, pad_edge=False, padding=(0, 2))
     for name, hits in sorted(seen.items(), key=lambda pair: -sum(score for _, score in pair[1]))[:rows]:
         times = ", ".join(f"{time_s:.1f} s" for time_s, _ in hits[:6]) + (" …" if len(hits) > 6 else "")
-        table.add_row(name, f"{max(score for _, score in hits):.2f}", times)
+        table.add_row(escape(name), f"{max(score for _, score in hits):.2f}", times)
     return table
 
 
-def _scenes_line(item: Mapping[str, Any]) -> str:
-    cuts = [record["time_s"] for record in item["analyzers"]["scenes"]]
+def named(record: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """What one record names, with scores (1 where it has none): itself, or the best of its list of labels, or all
+    elements of another list."""
+    lists = [value for value in record.values() if isinstance(value, list) and value and isinstance(value[0], Mapping)]
+    items: Sequence[Mapping[str, Any]] = lists[0] if lists else [record]
+    if "labels" in record:
+        items = items[:1]
+    return [(name, float(item.get("score", 1.0))) for item in items if (name := item.get("label") or item.get("text"))]
+
+
+def moment(record: Mapping[str, Any]) -> float:
+    """When in its media a record is, in seconds."""
+    return float(record.get("time_s", record.get("start_s")) or 0.0)
+
+
+def _scenes_line(records: Sequence[Mapping[str, Any]]) -> str:
+    cuts = [record["time_s"] for record in records]
     times = ", ".join(f"{time_s:.1f} s" for time_s in cuts)
     return f"{len(cuts) + 1} scenes" + (f", cuts at {times}" if cuts else "")
 
 
-def print_status(console: Console, report: Mapping[str, Any]) -> None:
-    """Analyses, then machines, then money."""
-    for view in report["analyses"]:
-        console.print(f"{view['id']}  {one_line(view)}", highlight=False)
-    if not report["analyses"]:
-        console.print("no analysis has been asked for yet")
-    live = [i for i in report["instances"] if i["state"] not in ("ended", "failed")]
-    for instance in live:
-        price = instance["price_usd_per_hour"] or 0.0
-        console.print(f"{instance['name']}  {instance['phase']}, {price:g} USD/h", highlight=False)
-    for cloud, reason in (report.get("degraded") or {}).items():
-        console.print(f"[yellow]{cloud}: {reason}[/]", highlight=False)
-    console.print(f"{len(live)} instances" + ("" if live else ", nothing is billed"))
+def print_hits(console: Console, found: Mapping[str, Any]) -> None:
+    """Where it was seen, said or written."""
+    table = Table("analysis", "media", "at", "found", box=None, pad_edge=False, padding=(0, 2))
+    for hit in found["hits"]:
+        at = "" if hit["time_s"] is None else f"{hit['time_s']:.1f} s"
+        names = ", ".join(name for name, _score in named(hit["record"]))
+        table.add_row(hit["analysis_id"], escape(hit["media"].rsplit("/", 1)[-1]), at, escape(names))
+    console.print(table if found["hits"] else f"nothing was found for: {' '.join(found['terms'])}", highlight=False)
+
+
+def print_analyzers(console: Console, found: Mapping[str, Any]) -> None:
+    """The analyzers, what they look for, and their options with what is allowed."""
+    for one in found["analyzers"]:
+        console.print(f"[bold]{one['name']}[/]  {escape(one['summary'])} ({one['lane']} worker)", highlight=False)
+        for name, option in one["options"].items():
+            console.print(f"    {name} = {option['default']}: {escape(option['allowed'])}", highlight=False)
+
+
+def estimate_line(found: Mapping[str, Any]) -> str:
+    """An estimate in a sentence, and what in it was assumed."""
+    cost = "at a price that is not known yet" if found["cost_usd"] is None else f"for about {found['cost_usd']:.4f} USD"
+    lines = [f"about {found['seconds']:.0f} s for {found['media_s']:.0f} s of media, {cost}"]
+    lines += [f"  {item['uri']}: {item['problem']}" for item in found["media"] if item["problem"]]
+    return "\n".join([*lines, *(f"  assumed: {assumption}" for assumption in found["assumptions"])])
 
 
 def print_bill(console: Console, summary: Mapping[str, Any], billed_s: float) -> None:

@@ -13,7 +13,8 @@ from serve_apps.keys import Scope
 from serve_apps.metrics import Metrics
 from serve_apps.middleware import Guard
 from serve_apps.prober import Prober
-from serve_apps.routes import analyses, estimates, images, operations, results, uploads
+from serve_apps.routes import analyses, estimates, images, media, operations, results, uploads
+from serve_apps.routes.page import add_page
 from serve_apps.schemas import Problem
 
 _DESCRIPTION = """Media analysis on demand: GPUs only while there is work.
@@ -46,6 +47,7 @@ def create_app(
     for router in (
         analyses.routes(service),
         results.routes(service),
+        media.routes(service),
         images.routes(service),
         uploads.routes(service),
         estimates.routes(service, prober),
@@ -53,6 +55,7 @@ def create_app(
         operations.open_routes(service, live),
     ):
         app.include_router(router)
+    add_page(app)
     if not public_docs:
         _add_specification(app, service)
     _complete_specification(app)

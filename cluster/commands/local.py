@@ -8,8 +8,9 @@ import typer
 from cluster import demo as demonstration
 from cluster import embedded, views
 from cluster.client import find_cluster
-from cluster.commands.terminal import ConfigOption, JsonFlag, Progress, console, finish, say
+from cluster.commands.terminal import ConfigOption, JsonFlag, console, finish, say
 from cluster.config import load_settings
+from cluster.progress import ProgressLine
 from cluster.state import StateDir
 
 app = typer.Typer()
@@ -19,7 +20,7 @@ app = typer.Typer()
 def demo(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
     """Analyse a sample video on a cluster that starts from zero and returns to zero."""
     settings = load_settings(config)
-    with Progress() as progress:
+    with ProgressLine(console) as progress:
         summary = demonstration.run(settings, say, progress.show)
     views.print_findings(console, summary.pop("findings"))
     views.print_bill(console, summary, summary.pop("billed_s"))

@@ -1,4 +1,4 @@
-"""What all commands share: the options, the console, progress, and how they end."""
+"""What all commands share: the options, the console, the client, and how they end."""
 
 import json
 import sys
@@ -8,11 +8,14 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.live import Live
 
-from cluster import views
-from cluster.client import Client, local_client
-from cluster.config import load_settings
+from cluster.client import Client, ClientError, api_access
+from cluster.config import ConfigError, load_settings
+
+# Exit codes; 2 is typer's own for a command that was written wrongly.
+FAILED, NO_CLUSTER, REFUSED = 1, 3, 4
+EXIT_CODES = """Exit codes: 0 done; 1 the analysis or the command failed; 2 wrong usage; 3 no cluster, or it does not
+answer; 4 the API refused the request."""
 
 # People read standard error; standard output is for --json and for what is piped on.
 console = Console(stderr=True)
@@ -32,36 +35,22 @@ def finish(report: Mapping[str, Any], as_json: bool, ok: bool = True) -> None:
         # Not through rich: a wrapped line is not JSON any more.
         sys.stdout.write(json.dumps(report) + "\n")
     if not ok:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def open_client(config: Path | None) -> Client:
     """A client of the configured cluster. Raises NoCluster."""
-    return local_client(load_settings(config).state_dir)
+    return Client(*api_access(load_settings(config)))
 
 
-class Progress:
-    """One line that changes while an analysis runs."""
+def known_ids(incomplete: str) -> list[tuple[str, str]]:
+    """Ids for the shell to complete, each with its media; none when the cluster does not answer."""
+    try:
+        with open_client(None) as client:
+            found = client.analyses(limit=50)["analyses"]
+    except (ClientError, ConfigError):
+        return []
+    return [(view["id"], view["media"][0]) for view in found if view["id"].startswith(incomplete)]
 
-    def __init__(self) -> None:
-        self._live = Live(console=console, refresh_per_second=8, transient=False)
-        self._last = ""
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        if self._live.is_started:
-            self._live.stop()
-
-    def show(self, view: Mapping[str, Any]) -> None:
-        """Show a view of the analysis; without a terminal, print a line whenever it says something new."""
-        if console.is_terminal:
-            if not self._live.is_started:
-                self._live.start()
-            self._live.update(views.progress_line(view))
-            return
-        line = views.one_line(view)
-        if views.without_numbers(line) != views.without_numbers(self._last):
-            console.print(f"  {line}", highlight=False)
-            self._last = line
+AnalysisId = Annotated[str, typer.Argument(autocompletion=known_ids, help="Such as an_0123456789abcdef.")]

@@ -8,7 +8,20 @@ from typer.testing import CliRunner
 
 from cluster import cli
 
-COMMANDS = ("analyze", "demo", "down", "env", "results", "status", "up")
+COMMANDS = (
+    "analyze",
+    "cancel",
+    "demo",
+    "down",
+    "env",
+    "estimate",
+    "open",
+    "results",
+    "retry",
+    "search",
+    "status",
+    "up",
+)
 
 
 def test_every_command_is_listed_and_explains_itself() -> None:
@@ -25,7 +38,7 @@ def test_without_a_cluster_a_line_says_how_to_start_one(
     monkeypatch.setattr(sys, "argv", ["aima", "status"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    assert ended.value.code == 1
+    assert ended.value.code == 3
     error = capsys.readouterr().err
     assert "no cluster runs in" in error
     assert "aima up" in error

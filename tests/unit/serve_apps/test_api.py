@@ -297,7 +297,7 @@ def test_every_route_but_health_is_closed(service: Running, headers: dict[str, s
     routes = [(path, method) for path, methods in service.app.openapi()["paths"].items() for method in methods]
     assert len(routes) > 20
     for path, method in [*routes, ("/openapi.json", "get")]:
-        named = path.format(analysis_id="an_0123456789abcdef", upload_id="up_0123456789abcdef", number=1)
+        named = path.format(analysis_id="an_0123456789abcdef", upload_id="up_0123456789abcdef", number=1, index=0)
         reply = stranger.request(method, named)
         if path in open_ones:
             assert reply.status_code == 200

@@ -1,0 +1,121 @@
+// Pure: what an analysis has found, as spans on a timeline and boxes on a frame. Times are seconds.
+
+const ROWS = 6; // an analyzer's most seen names
+const SURE = 0.2; // a frame's second best names count from this score on
+
+const PLACE = new Set(["segment", "frame_index", "time_s", "start_s", "end_s", "score"]);
+
+// [{analyzer, name, kind, spans: [{start, end, text, score}], points: [[time, value]]}], in the analyzers' order.
+// `ended`: nothing more will be found, so that nothing found is a finding.
+export function tracksOf(found, length, ended) {
+  return Object.entries(found).flatMap(([analyzer, records]) => tracksOfAnalyzer(analyzer, records, length, ended));
+}
+
+function tracksOfAnalyzer(analyzer, records, length, ended) {
+  if (analyzer === "scenes") return records.length || ended ? [scenes(records, length)] : [];
+  const level = levelIn(records[0]);
+  if (level) return [levels(analyzer, level, records)];
+  const items = records.flatMap(itemsIn);
+  if (items.some((item) => item.spoken)) return [{ analyzer, name: analyzer, kind: "speech", spans: items.map(span) }];
+  const spacing = spacingOf(records.map((record) => record.time_s));
+  const byName = new Map();
+  for (const item of items) {
+    if (!byName.has(item.text)) byName.set(item.text, []);
+    byName.get(item.text).push(span({ ...item, end: item.end ?? item.start + spacing }));
+  }
+  const rows = [...byName].map(([name, spans]) => ({ analyzer, name, kind: "seen", spans: merged(spans, length) }));
+  return rows.sort((a, b) => weight(b) - weight(a)).slice(0, ROWS);
+}
+
+function scenes(records, length) {
+  const starts = [0, ...records.map((record) => record.time_s)];
+  const spans = starts.map((start, i) => ({ start, end: starts[i + 1] ?? length, text: `scene ${i + 1}`, score: null }));
+  return { analyzer: "scenes", name: "scenes", kind: "scenes", spans };
+}
+
+// The one number that a record holds, if it names nothing: a probability, a brightness.
+function levelIn(record = {}) {
+  if (["label", "text", "name", "kind"].some((name) => name in record)) return null;
+  const numbers = Object.keys(record).filter((name) => !PLACE.has(name) && typeof record[name] === "number");
+  return numbers.length === 1 ? numbers[0] : null;
+}
+
+function levels(analyzer, name, records) {
+  const points = records.map((record) => [record.time_s, record[name]]);
+  const peaks = [...points].sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const spans = peaks.map(([start, value]) => ({ start, end: start, text: `${name} ${value.toPrecision(2)}`, score: null }));
+  return { analyzer, name, kind: "level", spans, points };
+}
+
+const span = ({ start, end, text, score }) => ({ start, end: end ?? start, text, score });
+
+// The things that one record names, whichever analyzer wrote it: itself, or each element of its list.
+export function itemsIn(record) {
+  const list = Object.values(record).find((value) => Array.isArray(value) && typeof value[0] === "object");
+  const start = record.start_s ?? record.time_s ?? 0;
+  const end = record.end_s;
+  if (list) {
+    return list
+      .map((item, rank) => ({ start, end, rank, text: nameOf(item), score: item.score ?? null, box: boxOf(item) }))
+      .filter((item) => item.box || item.rank === 0 || item.score >= SURE);
+  }
+  if (Object.values(record).some(Array.isArray) && !record.box) return []; // an embedding
+  const spoken = record.start_s !== undefined && record.text !== undefined;
+  return [{ start, end, spoken, text: nameOf(record), score: record.score ?? null, box: boxOf(record) }];
+}
+
+function nameOf(item) {
+  return String(item.label ?? item.text ?? item.name ?? item.kind ?? "found");
+}
+
+// {x, y, width, height}, each 0 to 1 of the frame, from the sides that analyzers give; null without a box.
+export function boxOf(item) {
+  const box = item.box ?? item;
+  if (box.left !== undefined) return corners(box.left, box.top, box.right, box.bottom);
+  return null;
+}
+
+const corners = (left, top, right, bottom) => ({ x: left, y: top, width: right - left, height: bottom - top });
+
+// The boxes to draw over the frame at `time`: those of the last sample before it, while that sample holds.
+export function boxesAt(found, time) {
+  return Object.entries(found).flatMap(([analyzer, records]) => {
+    const spacing = spacingOf(records.map((record) => record.time_s));
+    const past = records.filter((record) => record.time_s <= time + 1e-3);
+    const at = past.length ? past[past.length - 1].time_s : null;
+    if (at === null || time - at > spacing * 1.5) return [];
+    const items = past.filter((record) => record.time_s === at).flatMap(itemsIn);
+    return items.filter((item) => item.box).map((item) => ({ ...item, analyzer }));
+  });
+}
+
+// The usual distance of samples: their median; one second where there is none.
+export function spacingOf(times) {
+  const distinct = [...new Set(times)].sort((a, b) => a - b);
+  const gaps = distinct.slice(1).map((time, i) => time - distinct[i]).sort((a, b) => a - b);
+  return gaps.length ? gaps[Math.floor(gaps.length / 2)] : 1;
+}
+
+// Spans that touch, or that no screen could tell apart, become one with the best score.
+export function merged(spans, length) {
+  const joint = Math.max(1e-3, length / 800);
+  const result = [];
+  for (const next of [...spans].sort((a, b) => a.start - b.start)) {
+    const last = result[result.length - 1];
+    if (last && next.start <= last.end + joint) {
+      last.end = Math.max(last.end, next.end);
+      last.score = Math.max(last.score ?? 0, next.score ?? 0);
+    } else result.push({ ...next });
+  }
+  return result;
+}
+
+function weight(row) {
+  return row.spans.reduce((sum, one) => sum + (one.end - one.start) * (one.score ?? 1), 0);
+}
+
+// Round marks for a ruler: at most `most`, at steps that people count in; none so late that its text has no room.
+export function ticks(length, most) {
+  const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200].find((s) => length / s <= most) ?? 14400;
+  return Array.from({ length: Math.floor((length * 0.95) / step) + 1 }, (_, i) => i * step);
+}
