@@ -46,7 +46,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
         try:
             while not server.started:
                 time.sleep(0.005)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield _announce(account, listener)
         finally:
             server.should_exit = True
             server.force_exit = True
@@ -78,7 +78,7 @@ def serve(name: str, create_app: CreateApp) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", options.port))
         listener.listen()  # whoever reads the address may call at once
-        print(f"{name} (fake) at http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        print(f"{name} (fake) at {_announce(account, listener)}", flush=True)
         try:
             asyncio.run(_serve_and_keep(uvicorn.Server(_config(create_app(account))), account, listener))
         finally:
@@ -97,6 +97,13 @@ async def _serve_and_keep(server: uvicorn.Server, account: Account, listener: so
 def of_the_image(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that stand in for those of a container's image."""
     return {name: value for name, value in environment.items() if name in _OF_THE_IMAGE}
+
+
+def _announce(account: Account, listener: socket.socket) -> str:
+    """The server's own address, which containers find where the real cloud's would be their default."""
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    account.environment |= {"RUNPOD_API_BASE_URL": url, "VAST_API_BASE_URL": f"{url}/api"}
+    return url
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
