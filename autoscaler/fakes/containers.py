@@ -16,9 +16,9 @@ class Container:
     """Runs `command` in a session of its own. Nothing that it starts survives its end."""
 
     def __init__(self, machine_id: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self._command, self._log = list(command), log
+        self.command, self._log = list(command), log
         self._mark = f"{os.getpid()}-{machine_id}"
-        self._environment = dict(environment) | {_MARK: self._mark}
+        self.environment = dict(environment) | {_MARK: self._mark}
         self._first: subprocess.Popen[bytes] | None = None
         self.starts = 0
 
@@ -30,7 +30,7 @@ class Container:
             self.kill()
         with self._log.open("ab") as log:
             self._first = subprocess.Popen(  # noqa: S603
-                self._command, env=self._environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self.command, env=self.environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         self.starts += 1

@@ -30,6 +30,7 @@ def running(create_app: CreateApp, account: Account) -> Iterator[str]:
     """Serve an account in a thread of this process on a free port; gives the base URL."""
     try:
         with serving(create_app(account)) as url:
+            account.environment |= _addresses(url)
             yield url
     finally:
         account.close()
@@ -46,7 +47,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
         try:
             while not server.started:
                 time.sleep(0.005)
-            yield _announce(account, listener)
+            yield _url(listener)
         finally:
             server.should_exit = True
             server.force_exit = True
@@ -78,7 +79,8 @@ def serve(name: str, create_app: CreateApp) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", options.port))
         listener.listen()  # whoever reads the address may call at once
-        print(f"{name} (fake) at {_announce(account, listener)}", flush=True)
+        account.environment |= _addresses(_url(listener))
+        print(f"{name} (fake) at {_url(listener)}", flush=True)
         try:
             asyncio.run(_serve_and_keep(uvicorn.Server(_config(create_app(account))), account, listener))
         finally:
@@ -99,11 +101,13 @@ def of_the_image(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name in _OF_THE_IMAGE}
 
 
-def _announce(account: Account, listener: socket.socket) -> str:
-    """The server's own address, which containers find where the real cloud's would be their default."""
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    account.environment |= {"RUNPOD_API_BASE_URL": url, "VAST_API_BASE_URL": f"{url}/api"}
-    return url
+def _url(listener: socket.socket) -> str:
+    return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def _addresses(url: str) -> dict[str, str]:
+    """Where containers find this cloud's API, which is at the real ones' default address otherwise."""
+    return {"RUNPOD_API_BASE_URL": url, "VAST_API_BASE_URL": f"{url}/api"}
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

@@ -87,6 +87,7 @@ def test_a_container_runs_restarts_and_ends_with_its_machine(name: str, tmp_path
         (first,) = wait_until("it starts", lambda: environments(tmp_path))
         own = {"runpod": ("RUNPOD_POD_ID", "RUNPOD_API_KEY"), "vastai": ("CONTAINER_ID", "CONTAINER_API_KEY")}[name]
         assert (first["A"], first[own[0]]) == ("b c", machine_id)
+        assert first["RUNPOD_API_BASE_URL"] == str(cloud.http.base_url).rstrip("/")
         assert "SOME_SECRET" not in first
         (tmp_path / "exit").touch()
         wait_until("it starts again", lambda: len(environments(tmp_path)) == 2)
