@@ -99,17 +99,17 @@ class Reconciler:
         if intent is not None and intent.joined_at is None:
             now = self._clock()
             sentence = f"it joined {now - intent.wanted_at:.1f} s after it was wanted"
-            self._launches.change(name, sentence, joined_at=now, phases={**intent.phases, "joined": now})
+            self._launches.change(name, sentence, joined_at=now, phases={**intent.phases, "Ray up": now})
             for other in races.pair(self._launches.live(), name):
                 if other.name != name and intent.state is not IntentState.ENDING:
                     self._launches.end(other.name, f"{name} joined first")
             self._wake.set()
 
-    def mark_phase(self, name: str, phase: str) -> None:
-        """The instance has reached a boot phase."""
+    def mark_phase(self, name: str, phase: str, ago_s: float = 0.0) -> None:
+        """The instance has reached a boot phase, so many seconds ago."""
         intent = self._launches.get(name)
         if intent is not None and phase not in intent.phases:
-            phases = {**intent.phases, phase: self._clock()}
+            phases = {**intent.phases, phase: self._clock() - ago_s}
             self._launches.change(name, f"it reports: {phase}", phases=phases)
 
     def mark_failed(self, name: str, reason: str) -> None:
@@ -118,6 +118,14 @@ class Reconciler:
         if intent is not None and self._launches.end(name, f"it reports: {reason}", broken=True):
             self._rest(intent, reason)
         self._wake.set()
+
+    def note(self, subject: str, sentence: str) -> None:
+        """An event that is about no launch's state, such as a stranger at the door."""
+        self._launches.note(subject, sentence)
+
+    def live_names(self) -> set[str]:
+        """Every launch that exists or may exist."""
+        return {intent.name for intent in self._launches.live()}
 
     def observe(self, activities: Mapping[str, Activity]) -> None:
         """What Ray says of its nodes now, by launch name."""

@@ -52,7 +52,9 @@ def _phase(intent: Intent, busy_with: str) -> str:
         if intent.joined_at is None:
             latest = max(intent.phases, key=lambda name: intent.phases[name], default="")
             return f"its machine boots and joins{f' (so far: {latest})' if latest else ''}"
-        return f"a Ray node: {busy_with}" if busy_with else "a Ray node"
+        loading = "image up" in intent.phases and "model loaded" not in intent.phases
+        node = "a Ray node that loads its model" if loading else "a Ray node"
+        return f"{node}: {busy_with}" if busy_with else node
     return {
         IntentState.WANTED: f"waits: {intent.reason}" if intent.reason else "looking for an offer",
         IntentState.BUYING: f"buying one from {intent.cloud}",

@@ -13,11 +13,30 @@ START_COMMAND = ("python", "-m", "cluster.worker")
 
 @dataclass(frozen=True)
 class HubAddress:
-    """Where workers dial in: a public host and port, and the host key they must find there ("SHA256:...")."""
+    """Where workers dial in: a public host and port, and the host key they must find there ("SHA256:...").
+
+    A worker on the head's own machine may dial a Unix socket instead: host "unix:/path", port 0.
+    """
 
     host: str
     port: int
     key_fingerprint: str
+
+    def __str__(self) -> str:
+        return self.host if self.socket_path else f"{self.host}:{self.port}"
+
+    @property
+    def socket_path(self) -> str:
+        """The Unix socket's path; empty for a host."""
+        return self.host.removeprefix("unix:") if self.host.startswith("unix:") else ""
+
+    @classmethod
+    def parse(cls, text: str, key_fingerprint: str) -> "HubAddress":
+        """What `str` gave, read. Raises ValueError."""
+        if text.startswith("unix:"):
+            return cls(text, 0, key_fingerprint)
+        host, _, port = text.rpartition(":")
+        return cls(host, int(port), key_fingerprint)
 
 
 @dataclass(frozen=True)
@@ -35,7 +54,7 @@ def worker_environment(name: str, hub: HubAddress, join_token: str, bounds: Work
     """
     return {
         "AIMA_INSTANCE": name,
-        "AIMA_HUB": f"{hub.host}:{hub.port}",
+        "AIMA_HUB": str(hub),
         "AIMA_HUB_KEY": hub.key_fingerprint,
         "AIMA_JOIN_TOKEN": join_token,
         "AIMA_JOIN_TIMEOUT_S": f"{bounds.join_timeout_s:g}",

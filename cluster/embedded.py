@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import psutil
 
 from cluster.environment import without_secrets
 from cluster.overlay.addresses import first_free
+from cluster.overlay.ports import can_bind
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
@@ -102,9 +102,9 @@ def is_ready(card: ClusterCard) -> bool:
 
 
 def _new_card(settings: Settings) -> ClusterCard:
-    address = first_free(0, lambda a: all(_can_bind("", a.base_port + i) for i in range(12)))
+    address = first_free(0, lambda a: all(can_bind("", a.base_port + i) for i in range(12)))
     port = settings.http.port or address.http_port
-    if not _can_bind(settings.http.host, port):
+    if not can_bind(settings.http.host, port):
         raise ClusterError(
             f"http.port = {port} is in use on {settings.http.host}:"
             " set another in aima.yaml or AIMA_HTTP__PORT (0 picks one)"
@@ -117,16 +117,6 @@ def _new_card(settings: Settings) -> ClusterCard:
         orchestrator_url=f"http://{address.host}:{address.orchestrator_port}",
         started_at=time.time(),
     )
-
-
-def _can_bind(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _spawn(state: StateDir, card: ClusterCard, module: str) -> subprocess.Popen[bytes]:

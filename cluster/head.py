@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from cluster.config import load_settings
+from cluster.ray_node import INLINE_RESULTS, patience
 from cluster.service_settings import ServiceSettings
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
-from cluster.worker import INLINE_RESULTS
 
 HEAD_NODE_TYPE = "head"
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -68,7 +68,7 @@ def head_instance_id(card: ClusterCard) -> str:
     return f"{card.cluster_id}-head"
 
 
-def ray_environment(state: StateDir, card: ClusterCard) -> dict[str, str]:
+def ray_environment(state: StateDir, card: ClusterCard, grace_s: float) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -82,6 +82,7 @@ def ray_environment(state: StateDir, card: ClusterCard) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_enable_autoscaler_v2": "1",
         **INLINE_RESULTS,
+        **patience(grace_s),
         "RAY_ADDRESS": card.address.gcs_address,
     }
 
@@ -140,7 +141,7 @@ def main() -> int:
         sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
     config_path = state.path / "ray-autoscaling.yaml"
     config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card)), encoding="utf-8")
-    environment = os.environ | ray_environment(state, card)
+    environment = os.environ | ray_environment(state, card, settings.overlay.grace_s)
     os.chdir("/")
     ray = subprocess.Popen(ray_start_command(state, card, config_path), env=environment)  # noqa: S603
     signal.signal(signal.SIGTERM, lambda *_: ray.terminate())

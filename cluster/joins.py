@@ -1,9 +1,13 @@
 """One-time join tokens: what a bought machine shows to become a node, once, within minutes."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.state import write_private
 
 TOKEN_LIFETIME_S = 900.0
 
@@ -19,18 +23,30 @@ class _Pending:
 
 
 class Joins:
-    """Issues and redeems tokens. Only digests are kept."""
+    """Issues and redeems tokens. Only digests are kept; in `path`, so that who boots while we restart gets in."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._pending: dict[str, _Pending] = {}
+    def __init__(self, clock: Callable[[], float], path: Path | None = None) -> None:
+        self._clock, self._path = clock, path
+        self._pending = _load(path)
         self._reporters: dict[str, bytes] = {}
 
     def issue(self, name: str) -> str:
         """A token with which instance `name` can join once within 15 minutes."""
         token = secrets.token_urlsafe(32)
-        self._pending[name] = _Pending(_digest(token), self._clock() + TOKEN_LIFETIME_S)
+        now = self._clock()
+        self._pending = {n: pending for n, pending in self._pending.items() if pending.expires_at > now}
+        self._pending[name] = _Pending(_digest(token), now + TOKEN_LIFETIME_S)
+        self._save()
         return token
+
+    def expects(self, name: str, token: str) -> bool:
+        """Whether `name` could join with this token now; it is not used up."""
+        pending = self._pending.get(name)
+        return (
+            pending is not None
+            and secrets.compare_digest(pending.digest, _digest(token))
+            and self._clock() <= pending.expires_at
+        )
 
     def redeem(self, name: str, token: str) -> str:
         """Use up `name`'s token; returns the token it reports its progress with. Raises Refused."""
@@ -38,6 +54,7 @@ class Joins:
         if pending is None or not secrets.compare_digest(pending.digest, _digest(token)):
             raise Refused(f"no join is expected from {name} with this token")
         del self._pending[name]
+        self._save()
         if self._clock() > pending.expires_at:
             raise Refused(f"the join token of {name} has expired")
         report_token = secrets.token_urlsafe(32)
@@ -49,6 +66,18 @@ class Joins:
         expected = self._reporters.get(name)
         if expected is None or not secrets.compare_digest(expected, _digest(report_token)):
             raise Refused(f"{name} may not report with this token")
+
+    def _save(self) -> None:
+        if self._path is not None:
+            pending = {name: [p.digest.hex(), p.expires_at] for name, p in self._pending.items()}
+            write_private(self._path, json.dumps(pending))
+
+
+def _load(path: Path | None) -> dict[str, _Pending]:
+    if path is None or not path.exists():
+        return {}
+    pending = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _Pending(bytes.fromhex(digest), expires_at) for name, (digest, expires_at) in pending.items()}
 
 
 def _digest(token: str) -> bytes:

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import secrets
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -28,8 +27,10 @@ from cluster.clouds import budgets, node_types
 from cluster.config import load_settings
 from cluster.database import open_engine
 from cluster.environment import without_secrets
+from cluster.gateway import Gateway, ReconcilerFleet
 from cluster.joins import Joins, Refused
-from cluster.overlay.addresses import NodeAddress, first_free
+from cluster.overlay.addresses import first_free
+from cluster.overlay.ports import is_free
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
@@ -74,7 +75,7 @@ class Orchestrator:
 
     def __init__(self, settings: Settings, state: StateDir, card: ClusterCard) -> None:
         self.state, self.card, self.settings = state, card, settings
-        self.joins = Joins(time.time)
+        self.joins = Joins(time.time, state.path / "overlay" / "pending.json")
         self._next_block = int((card.base_port - 10_000) / 64) + 1
         ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), time.time)
         ledger.create_tables()
@@ -94,21 +95,39 @@ class Orchestrator:
             ),
             budgets=budgets(settings),
         )
+        fleet = ReconcilerFleet(self.reconciler)
+        self.gateway = (
+            Gateway(settings, state, card, self.joins, fleet, time.time) if settings.overlay.enabled else None
+        )
 
     def _local_cloud(self) -> Any:
         return load_provider(
             "local",
             cluster_id=self.card.cluster_id,
-            command=_local_worker_command,
+            command=self._local_command,
             log_dir=self.state.logs,
             environment=without_secrets(os.environ),
             price_usd_per_hour=self.settings.local.price_usd_per_hour,
         )
 
-    def _equip(self, name: str, _node_type: NodeType, _offer: Offer) -> Equipment:
+    def _local_command(self, _request: LaunchRequest) -> list[str]:
+        if self.gateway is not None:
+            return self.gateway.local_command()
+        return [sys.executable, "-m", "cluster.worker"]
+
+    def _equip(self, name: str, _node_type: NodeType, offer: Offer) -> Equipment:
+        if self.gateway is not None:
+            return self.gateway.equip(name, offer.cloud)
         return Equipment(
             {"AIMA_ORCHESTRATOR_URL": self.card.orchestrator_url, "AIMA_JOIN_TOKEN": self.joins.issue(name)}
         )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Reconcile, and keep the overlay's door, until `stop`."""
+        loops = [self.reconciler.run(stop)]
+        if self.gateway is not None:
+            loops.append(self.gateway.serve(stop))
+        await asyncio.gather(*loops)
 
     def admit(self, name: str, token: str) -> dict[str, Any]:
         """Everything a worker needs to become a Ray node. Raises Refused."""
@@ -116,7 +135,7 @@ class Orchestrator:
         intent = self.reconciler.find(name)
         if intent is None or intent.state is IntentState.ENDING:
             raise Refused(f"{name} is not wanted any more")
-        address = first_free(self._next_block, _is_free)
+        address = first_free(self._next_block, is_free)
         self._next_block = int((address.base_port - 10_000) / 64) + 1
         shape = self.settings.node_types[intent.node_type]
         return {
@@ -126,6 +145,7 @@ class Orchestrator:
             "host": address.host,
             "node_manager_port": address.node_manager_port,
             "max_age_s": self.settings.scaling.max_age_s,
+            "grace_s": self.settings.overlay.grace_s,
             "ray_start_flags": [
                 f"--address={self.card.address.gcs_address}",
                 f"--num-cpus={shape.cpus:g}",
@@ -136,22 +156,6 @@ class Orchestrator:
         }
 
 
-def _local_worker_command(_request: LaunchRequest) -> list[str]:
-    return [sys.executable, "-m", "cluster.worker"]
-
-
-def _is_free(address: NodeAddress) -> bool:
-    """Whether the ports that Ray will bind first can be bound, on every address (Ray binds the wildcard)."""
-    for port in (address.base_port, *range(address.base_port + 3, address.base_port + 9)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("", port))
-            except OSError:
-                return False
-    return True
-
-
 def create_app(orchestrator: Orchestrator) -> FastAPI:
     """The orchestrator's HTTP API."""
     reconciler = orchestrator.reconciler
@@ -159,10 +163,10 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        loop = asyncio.create_task(reconciler.run(stop))
+        work = asyncio.create_task(orchestrator.run(stop))
         yield
         stop.set()
-        await loop
+        await work
 
     app = FastAPI(title="AIMA orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     nodes_only, readers = _requires(orchestrator, "nodes"), _requires(orchestrator, "nodes", "fleet")

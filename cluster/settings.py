@@ -92,6 +92,28 @@ class BudgetSettings(LimitSettings):
     clouds: Mapping[Literal["local"], LimitSettings] = {}
 
 
+class OverlaySettings(_Frozen):
+    """How workers reach the head. Off, only workers of this machine can; on, every worker dials in, those too."""
+
+    enabled: bool = False
+    # Where the hub listens ("" for every address of this machine), and what rented machines dial; port 0 takes one
+    # from the head's own port block, and public_port 0 is the same as port.
+    listen_host: str = ""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    public_host: str = "127.0.0.1"
+    public_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    # The container image that rented machines run.
+    image: str = ""
+    # How long a worker waits for a lost head before it ends itself.
+    grace_s: Annotated[float, Field(gt=0)] = 600.0
+    # A link that says nothing for this long is given up and dialled anew.
+    silence_s: Annotated[float, Field(ge=3)] = 90.0
+    # Refuse rented machines with `gpus` on which nvidia-smi fails.
+    check_gpu: bool = True
+    # Workers of this machine get a network of their own, with no way out but the overlay: media must be files.
+    isolate_local: bool = False
+
+
 class Settings(_Frozen):
     """Everything a cluster can be told. Unset paths follow `state_dir`."""
 
@@ -104,6 +126,7 @@ class Settings(_Frozen):
     media: MediaSettings = MediaSettings()
     retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
+    overlay: OverlaySettings = OverlaySettings()
     budgets: BudgetSettings = BudgetSettings()
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
 

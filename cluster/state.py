@@ -55,7 +55,7 @@ class StateDir:
 
     def prepare(self) -> None:
         """Make the directory and its tokens, readable by this user only."""
-        for directory in (self.path, self.path / "tokens", self.logs):
+        for directory in (self.path, self.path / "tokens", self.path / "overlay", self.logs):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in TOKENS:
             if not self.token_path(name).exists():

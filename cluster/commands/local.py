@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from typing import Annotated
 
 import typer
 
@@ -11,15 +12,24 @@ from cluster.client import find_cluster
 from cluster.commands.terminal import ConfigOption, JsonFlag, console, finish, say
 from cluster.config import load_settings
 from cluster.progress import ProgressLine
+from cluster.settings import Settings
 from cluster.state import StateDir
 
 app = typer.Typer()
 
 
+OverlayFlag = Annotated[
+    bool,
+    typer.Option("--overlay", help="The worker joins through the overlay, in a network of its own if possible."),
+]
+
+
 @app.command()
-def demo(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
+def demo(as_json: JsonFlag = False, overlay: OverlayFlag = False, config: ConfigOption = None) -> None:
     """Analyse a sample video on a cluster that starts from zero and returns to zero."""
     settings = load_settings(config)
+    if overlay:
+        settings = through_overlay(settings)
     with ProgressLine(console) as progress:
         summary = demonstration.run(settings, say, progress.show)
     views.print_findings(console, summary.pop("findings"))
@@ -55,3 +65,9 @@ def env(config: ConfigOption = None) -> None:
     }
     for name, value in variables.items():
         sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
+
+
+def through_overlay(settings: Settings) -> Settings:
+    """The same, with every worker of this machine dialling in through the overlay."""
+    own = settings.overlay.model_copy(update={"enabled": True, "isolate_local": True})
+    return settings.model_copy(update={"overlay": own})

@@ -5,13 +5,15 @@ as their own addresses. Every node gets one address in 127.77.0.0/16 and one blo
 Linux's ephemeral range, where no outgoing connection can take a port away.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 BLOCK_SIZE = 64
 FIRST_PORT = 10_000
 LAST_PORT = 32_767
 BLOCKS = (LAST_PORT + 1 - FIRST_PORT) // BLOCK_SIZE
+# How long a block rests after its node: longer than anybody still dials the old one.
+QUARANTINE_S = 900.0
 _NAMED_PORTS = 12
 
 
@@ -51,8 +53,32 @@ class NodeAddress:
         return self.base_port + 10
 
     @property
+    def hub_port(self) -> int:
+        return self.base_port + 11
+
+    @property
     def gcs_address(self) -> str:
         return f"{self.host}:{self.gcs_port}"
+
+    @property
+    def block(self) -> int:
+        """The number of the block, as given to `node_address`."""
+        return (self.base_port - FIRST_PORT) // BLOCK_SIZE
+
+    @property
+    def ports(self) -> range:
+        """Every port of the block."""
+        return range(self.base_port, self.base_port + BLOCK_SIZE)
+
+    @property
+    def head_ports(self) -> tuple[int, ...]:
+        """Of a head's ports, those that other Ray nodes dial: GCS, node and object manager, and its processes'."""
+        return (
+            self.gcs_port,
+            self.node_manager_port,
+            self.node_manager_port + 1,
+            *range(self.base_port + _NAMED_PORTS, self.base_port + BLOCK_SIZE),
+        )
 
     def ray_start_flags(self) -> tuple[str, ...]:
         """The `ray start` flags that keep every port of a node inside its block."""
@@ -84,3 +110,38 @@ def first_free(start: int, is_free: Callable[[NodeAddress], bool]) -> NodeAddres
         if is_free(candidate):
             return candidate
     raise AddressesExhausted(f"all {BLOCKS} port blocks between {FIRST_PORT} and {LAST_PORT} are in use")
+
+
+class Addresses:
+    """Which launch has which block. A block that was given back rests for QUARANTINE_S before it is given again.
+
+    `head` is never given. Times are seconds of any one clock. `held` is what is given already, by launch name.
+    """
+
+    def __init__(self, head: NodeAddress, held: Mapping[str, NodeAddress] | None = None) -> None:
+        self._head = head
+        self._held = dict(held or {})
+        self._resting: dict[NodeAddress, float] = {}
+        self._next = max((a.block for a in (head, *self._held.values())), default=0) + 1
+
+    def acquire(self, name: str, now: float, is_free: Callable[[NodeAddress], bool]) -> NodeAddress:
+        """The block of `name`: its own if it has one, else the next that nobody has. Raises AddressesExhausted."""
+        if name in self._held:
+            return self._held[name]
+        self._resting = {address: until for address, until in self._resting.items() if until > now}
+        taken = {self._head, *self._held.values(), *self._resting}
+        address = first_free(self._next % BLOCKS, lambda a: a not in taken and is_free(a))
+        self._next = address.block + 1
+        self._held[name] = address
+        return address
+
+    def release(self, name: str, now: float) -> None:
+        """`name` is over; unknown names are ignored."""
+        address = self._held.pop(name, None)
+        if address is not None:
+            self._resting[address] = now + QUARANTINE_S
+
+    @property
+    def held(self) -> Mapping[str, NodeAddress]:
+        """What is given, by launch name."""
+        return self._held

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from pipelines.video import SegmentAnalyzer, SegmentTask
+from serve_apps.boot_phases import announce
 
 
 class SegmentModel:
@@ -34,6 +35,7 @@ class SegmentModel:
         first = asyncio.create_task(steps.get())
         await asyncio.wait({work, first}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
+            announce("model loaded")
             yield {"first_frame_at": first.result(), "instance": self._instance}
         else:
             first.cancel()

@@ -362,4 +362,4 @@ def test_a_boot_phase_is_shown_and_kept() -> None:
         assert view["phase"] == "its machine boots and joins (so far: image up)"
         world.tick(4)
         world.reconciler.mark_joined(name)
-        assert world.intent(name).phases.keys() == {"image up", "joined"}
+        assert world.intent(name).phases.keys() == {"image up", "Ray up"}

@@ -3,6 +3,8 @@ import pytest
 from cluster.overlay.addresses import (
     BLOCK_SIZE,
     BLOCKS,
+    QUARANTINE_S,
+    Addresses,
     AddressesExhausted,
     NodeAddress,
     first_free,
@@ -54,3 +56,39 @@ def test_no_free_block_is_an_error_that_says_so() -> None:
 def test_a_block_outside_the_range_is_refused() -> None:
     with pytest.raises(ValueError, match="outside"):
         node_address(BLOCKS)
+
+
+def everywhere(_address: NodeAddress) -> bool:
+    return True
+
+
+def test_three_hundred_launches_have_three_hundred_addresses_and_keep_them() -> None:
+    head = node_address(0)
+    addresses = Addresses(head)
+    given = {f"n{i}": addresses.acquire(f"n{i}", 0.0, everywhere) for i in range(300)}
+    assert len({*given.values(), head}) == 301
+    assert addresses.acquire("n7", 1.0, everywhere) == given["n7"]
+
+
+def test_a_block_rests_before_it_is_given_again() -> None:
+    addresses = Addresses(node_address(0))
+    for i in range(BLOCKS - 1):
+        addresses.acquire(f"n{i}", 0.0, everywhere)
+    addresses.release("n5", 100.0)
+    addresses.release("nobody", 100.0)
+    with pytest.raises(AddressesExhausted):
+        addresses.acquire("new", 100.0 + QUARANTINE_S - 1, everywhere)
+    assert addresses.acquire("new", 100.0 + QUARANTINE_S + 1, everywhere) == node_address(6)
+
+
+def test_what_is_held_already_is_not_given_to_another() -> None:
+    addresses = Addresses(node_address(3), {"old": node_address(5)})
+    assert [addresses.acquire(f"n{i}", 0.0, everywhere).block for i in range(2)] == [6, 7]
+    assert addresses.acquire("old", 0.0, everywhere) == node_address(5)
+
+
+def test_a_heads_own_services_are_no_ports_of_ray() -> None:
+    head = node_address(0)
+    own = {head.dashboard_port, head.client_port, head.orchestrator_port, head.http_port, head.hub_port}
+    assert not own & set(head.head_ports)
+    assert head.gcs_port in head.head_ports

@@ -1,0 +1,255 @@
+"""The head's side of the overlay: one port, to which every rented machine dials in.
+
+For each enrolled node the hub listens at the node's address on this machine and carries what arrives through the
+node's own SSH connection; a node's connections to others come the other way. Who may do what is authorisation.py's
+to say, who is who the doorkeeper's. Listeners stay while a node is away for a moment: what dials it meanwhile waits.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import asyncssh
+
+from cluster.overlay.addresses import NodeAddress
+from cluster.overlay.control import Enrolment
+from cluster.overlay.hub_connection import HubConnection
+from cluster.overlay.splice import ChannelEnd, TcpEnd
+from cluster.overlay.ssh import (
+    ALGORITHMS,
+    LOGIN_TIMEOUT_S,
+    SILENCE_S,
+    keepalive,
+    machine_identity,
+    prepare_process,
+)
+
+_log = logging.getLogger(__name__)
+# How long a stream to a node that is away waits for it, before it is refused.
+_AWAY_TIMEOUT_S = 60.0
+_MAX_UNKNOWN = 128
+# For the control session; streams have windows of their own.
+_CONTROL_WINDOW_BYTES = 256 * 1024
+
+
+class Doorkeeper(Protocol):
+    """Decides who comes in, and hears what happens at the door."""
+
+    def expects(self, name: str, token: str) -> bool:
+        """Whether `token` is the unused, unexpired join token of launch `name`."""
+        ...
+
+    def knows(self, name: str, public_key: str) -> bool:
+        """Whether this key was enrolled for `name`, which is still wanted."""
+        ...
+
+    async def enrol(self, name: str, token: str | None, enrolment: Enrolment) -> Mapping[str, Any]:
+        """Use up the token, remember the key; the same grant again for a known key. Raises PermissionError."""
+        ...
+
+    def reported(self, name: str, report: Mapping[str, Any]) -> None:
+        """A node says how far it has come."""
+        ...
+
+    def refused(self, name: str, why: str) -> None:
+        """Somebody was turned away."""
+        ...
+
+
+@dataclass
+class Node:
+    """An enrolled node. `shared`: it lives in the hub's own network namespace and is reached without the hub."""
+
+    name: str
+    address: NodeAddress
+    machine: str
+    shared: bool
+    connection: HubConnection | None = None
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    servers: list[asyncio.Server] = field(default_factory=list)
+
+
+class Hub:
+    """One per cluster; lives in its owner's event loop."""
+
+    def __init__(
+        self, head: NodeAddress, host_key: asyncssh.SSHKey, doorkeeper: Doorkeeper, silence_s: float = SILENCE_S
+    ) -> None:
+        self.head, self.doorkeeper, self._silence_s = head, doorkeeper, silence_s
+        self.nodes: dict[str, Node] = {}
+        self.unknown: set[HubConnection] = set()
+        self._machine = machine_identity()
+        self._host_key = host_key
+        self._acceptors: list[asyncssh.SSHAcceptor] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def fingerprint(self) -> str:
+        """The host key's fingerprint, which every worker is told to expect."""
+        return str(self._host_key.get_fingerprint())
+
+    async def start(self, host: str, port: int, socket_path: Path | None = None) -> int:
+        """Listen on `host`:`port` (0 picks one) and, for workers of this machine, on a Unix socket; returns the port.
+
+        Raises OSError when the port is taken.
+        """
+        prepare_process()
+        acceptor = await asyncssh.listen(host, port, **self._options())
+        self._acceptors.append(acceptor)
+        if socket_path is not None:
+            self._acceptors.append(await asyncssh.listen(sock=_unix_listener(socket_path), **self._options()))
+        return int(acceptor.get_port())
+
+    def _options(self) -> dict[str, Any]:
+        interval_s, count = keepalive(self._silence_s)
+        return {
+            "server_factory": lambda: HubConnection(self),
+            "server_host_keys": [self._host_key],
+            "login_timeout": LOGIN_TIMEOUT_S,
+            "allow_pty": False,
+            "agent_forwarding": False,
+            "x11_forwarding": False,
+            "sftp_factory": None,
+            "line_editor": False,
+            "window": _CONTROL_WINDOW_BYTES,
+            **ALGORITHMS,
+            "keepalive_interval": interval_s,
+            "keepalive_count_max": count,
+        }
+
+    async def close(self) -> None:
+        """Stop listening and cut every connection."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        for name in list(self.nodes):
+            self.forget(name)
+        for connection in list(self.unknown):
+            connection.abort()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def crowded(self) -> bool:
+        """Whether too many wait at the door already."""
+        return len(self.unknown) >= _MAX_UNKNOWN
+
+    async def admit(self, name: str, address: NodeAddress, machine: str) -> Node:
+        """Make an enrolled node reachable on this machine; nothing new for a known one."""
+        if name not in self.nodes:
+            node = Node(name, address, machine, shared=machine == self._machine)
+            self.nodes[name] = node
+            if not node.shared:
+                await self._listen_for(node)
+            self._tell_peers()
+        return self.nodes[name]
+
+    def forget(self, name: str) -> None:
+        """The node is over: its connection, its listeners and what it may do end now."""
+        node = self.nodes.pop(name, None)
+        if node is None:
+            return
+        for server in node.servers:
+            server.close()
+        if node.connection is not None:
+            node.connection.abort()
+        self._tell_peers()
+
+    def connected(self, node: Node, connection: HubConnection) -> None:
+        """The node has dialled in; an older connection of its own is dead, whether it knows it or not."""
+        older, node.connection = node.connection, connection
+        if older is not None:
+            older.abort()
+        node.up.set()
+        connection.tell({"peers": self._peers(node)})
+
+    def disconnected(self, node: Node, connection: HubConnection) -> None:
+        """The node is away."""
+        if node.connection is connection:
+            node.connection = None
+            node.up.clear()
+
+    async def open_stream(self, node: Node, port: int) -> ChannelEnd | TcpEnd:
+        """A stream to a node's port, waiting for a node that is away. Raises OSError or asyncssh.ChannelOpenError."""
+        if node.shared:
+            loop = asyncio.get_running_loop()
+            _transport, end = await loop.create_connection(TcpEnd, node.address.host, port)
+            return end
+        async with asyncio.timeout(_AWAY_TIMEOUT_S):
+            await node.up.wait()
+            assert node.connection is not None
+            return await node.connection.open_channel(node.address.host, port)
+
+    async def reach(self, host: str, port: int) -> ChannelEnd | TcpEnd:
+        """A stream to an address of the overlay. Raises like `open_stream`, and OSError for nobody's address."""
+        if host == self.head.host:
+            _transport, end = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
+            return end
+        for node in self.nodes.values():
+            if node.address.host == host:
+                return await self.open_stream(node, port)
+        raise OSError(f"no node has the address {host}")
+
+    def _peers(self, node: Node) -> list[dict[str, Any]]:
+        """Whom the node has to listen for: all that its own machine does not reach by itself."""
+        peers = [(self.head, self._machine)]
+        peers += [(n.address, n.machine) for n in self.nodes.values() if n is not node]
+        # A node in the hub's own namespace finds the hub's listeners there.
+        elsewhere = [] if node.shared else [a for a, machine in peers if machine != node.machine]
+        return [{"host": address.host, "base_port": address.base_port} for address in elsewhere]
+
+    def _tell_peers(self) -> None:
+        for node in self.nodes.values():
+            if node.connection is not None:
+                node.connection.tell({"peers": self._peers(node)})
+
+    async def _listen_for(self, node: Node) -> None:
+        loop = asyncio.get_running_loop()
+        for port in node.address.ports:
+            accept = _acceptor(self, node, port)
+            try:
+                node.servers.append(await loop.create_server(accept, node.address.host, port, backlog=64))
+            except OSError as error:  # somebody sits on this one port: the others work
+                _log.error("%s: port %s of %s cannot be offered: %s", node.name, port, node.address.host, error)
+
+    def carry(self, end: TcpEnd, node: Node, port: int) -> None:
+        """Carry an accepted connection to the node's port."""
+        task = asyncio.get_running_loop().create_task(self._carry(end, node, port))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, end: TcpEnd, node: Node, port: int) -> None:
+        try:
+            (await self.open_stream(node, port)).join(end)
+        except (OSError, TimeoutError, asyncssh.Error):
+            end.abort()
+
+
+def _acceptor(hub: Hub, node: Node, port: int) -> Any:
+    class Accepted(TcpEnd):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            hub.carry(self, node, port)
+
+    return Accepted
+
+
+def _unix_listener(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    return listener
+
+
+def load_host_key(path: Path) -> asyncssh.SSHKey:
+    """The hub's key, made on first use and readable by this user only."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_suffix(".new")
+        temporary.touch(mode=0o600)
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(temporary))
+        temporary.replace(path)
+    return asyncssh.read_private_key(str(path))

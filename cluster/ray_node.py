@@ -1,0 +1,77 @@
+"""One Ray node on a worker: its command, its environment, and how it is stopped."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
+# that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
+INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
+_POLL_S = 0.05
+_STOP_GRACE_S = 2.0
+# The most that work may take to end once the node is told to; who tells it bounds it further.
+_LONGEST_DRAIN_S = 600
+
+
+def patience(grace_s: float) -> dict[str, str]:
+    """How long Ray's processes wait for one another: a link that is silent for a minute, or a head that comes back
+
+    within `grace_s`, is no death.
+    """
+    return {
+        "RAY_gcs_rpc_server_reconnect_timeout_s": f"{grace_s:.0f}",
+        "RAY_grpc_keepalive_timeout_ms": "120000",
+        "RAY_health_check_failure_threshold": "10",
+    }
+
+
+def start(name: str, grant: Mapping[str, Any]) -> subprocess.Popen[bytes]:
+    """Start the node that the grant describes."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    command = [ray, "start", "--block", "--disable-usage-stats", *grant["ray_start_flags"]]
+    return subprocess.Popen(command, env=_environment(name, grant))  # noqa: S603
+
+
+def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
+    return os.environ | {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": _in_memory_file(grant["ray_token"]),
+        "RAY_CLOUD_INSTANCE_ID": name,
+        "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(_LONGEST_DRAIN_S),
+        "RAY_enable_autoscaler_v2": "1",
+        **INLINE_RESULTS,
+        **patience(float(grant["grace_s"])),
+    }
+
+
+def _in_memory_file(text: str) -> str:
+    """A path that this user's processes can read while this process lives, and that no disk ever holds."""
+    descriptor = os.memfd_create("ray-token")
+    os.write(descriptor, text.encode())
+    return f"/proc/{os.getpid()}/fd/{descriptor}"
+
+
+def wait_for_port(process: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """True once something listens there, False when the process ended first."""
+    while process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def stop(process: subprocess.Popen[bytes]) -> int:
+    """SIGTERM, then SIGKILL; returns the exit code."""
+    process.terminate()
+    try:
+        return process.wait(timeout=_STOP_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

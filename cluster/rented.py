@@ -1,0 +1,189 @@
+"""The first process of a machine that joins through the overlay. It never just exits where that would cost money.
+
+Joined, it keeps one SSH connection and one Ray node. It ends its own instance when it cannot join in time, boots a
+second time, is unfit, loses the head for longer than the grace, passes its maximum age, or its Ray node ends.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoscaler.worker_command import HubAddress
+from cluster import own_instance, ray_node
+from cluster.loopback import bring_up
+from cluster.machine import memory_flags, unfit
+from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke
+from serve_apps.boot_phases import VARIABLE
+
+_STARTED = time.monotonic()
+# Before its maximum age a machine takes no new work for this share of it, at most so many seconds.
+_DRAIN_SHARE, _DRAIN_MOST_S = 0.1, 300.0
+
+
+class Ending(Exception):
+    """This machine's purpose is over; the message says why."""
+
+
+@dataclass
+class Rented:
+    """One worker's life. In `directory`, on the container's disk, lies the mark of the first boot.
+
+    `once`: another boot of the same container is one too many; a process of this machine is never started again.
+    """
+
+    name: str
+    spoke: Spoke
+    join_timeout_s: float
+    max_age_s: float
+    directory: Path
+    once: bool
+    ray: subprocess.Popen[bytes] | None = None
+    drain_s: "asyncio.Queue[float]" = field(default_factory=asyncio.Queue)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def live(self) -> str:
+        """Until the end; returns why it has come."""
+        try:
+            self._first_boot_only()
+            grant = await self.spoke.join(self.join_timeout_s)
+            self._report("image up", ago_s=time.monotonic() - _STARTED)
+            self._report("joined")
+            await self._work(grant)
+        except (Ending, HeadLost, JoinRefused) as end:
+            return str(end)
+        finally:
+            if self.ray is not None:
+                await asyncio.to_thread(ray_node.stop, self.ray)
+            await self.spoke.close()
+            self._phases_path.unlink(missing_ok=True)
+        return "its Ray node has ended"
+
+    @property
+    def _phases_path(self) -> Path:
+        return self.directory / f"{self.name}.phases"
+
+    def _first_boot_only(self) -> None:
+        if not self.once:
+            return
+        try:
+            (self.directory / f"{self.name}.booted").touch(exist_ok=False)
+        except FileExistsError:
+            raise Ending("it boots a second time") from None
+
+    async def _work(self, grant: Mapping[str, Any]) -> None:
+        connection = asyncio.create_task(self.spoke.stay(float(grant["grace_s"])))
+        if why := await asyncio.to_thread(unfit, bool(grant["needs_gpu"])):
+            await self._say_last("unfit", why)
+            raise Ending(f"it is unfit: {why}")
+        self._hear_phases()
+        flags = [*grant["ray_start_flags"], *memory_flags(int(grant["object_store_bytes"]))]
+        self.ray = ray_node.start(self.name, {**grant, "ray_start_flags": flags})
+        ray = asyncio.create_task(self._run_ray(self.ray, grant))
+        stop = asyncio.create_task(self._told_to_stop())
+        tasks = {connection, ray, stop}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        for task in done:
+            task.result()
+
+    def _hear_phases(self) -> None:
+        """Pass on what the node's processes say of themselves."""
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        ear.bind(str(self._phases_path))
+        os.environ[VARIABLE] = str(self._phases_path)
+        heard: set[str] = set()
+
+        def hear() -> None:
+            phase = ear.recv(256).decode(errors="replace")
+            if phase not in heard:
+                heard.add(phase)
+                self._report(phase)
+
+        asyncio.get_running_loop().add_reader(ear, hear)
+
+    async def _told_to_stop(self) -> None:
+        await self.stopped.wait()
+        raise Ending("it was told to stop")
+
+    async def _run_ray(self, ray: subprocess.Popen[bytes], grant: Mapping[str, Any]) -> None:
+        if await asyncio.to_thread(ray_node.wait_for_port, ray, grant["host"], int(grant["node_manager_port"])):
+            self._report("Ray up")
+        ended = asyncio.create_task(asyncio.to_thread(ray.wait))
+        drain_most_s = min(_DRAIN_MOST_S, _DRAIN_SHARE * self.max_age_s)
+        bound_s, why = drain_most_s, f"it has reached its maximum age of {self.max_age_s:.0f} s"
+        asked = asyncio.create_task(self.drain_s.get())
+        left_s = _STARTED + self.max_age_s - drain_most_s - time.monotonic()
+        await asyncio.wait({ended, asked}, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
+        if asked.done():
+            bound_s, why = asked.result(), "it was told to finish and go"
+        asked.cancel()
+        if not ended.done():
+            await self._drain(bound_s, ended)
+            raise Ending(why)
+
+    async def _drain(self, bound_s: float, ended: "asyncio.Task[int]") -> None:
+        """Take no new work; running work has `bound_s` seconds. Ray's node does that when it is told to end."""
+        self._report("draining")
+        assert self.ray is not None
+        self.ray.terminate()
+        await asyncio.wait({ended}, timeout=bound_s)
+
+    def _report(self, phase: str, detail: str = "", ago_s: float = 0.0) -> None:
+        self.spoke.report({"phase": phase, "detail": detail, "ago_s": round(ago_s, 3)})
+
+    async def _say_last(self, phase: str, detail: str) -> None:
+        self._report(phase, detail)
+        await asyncio.sleep(0.5)  # the line leaves before the connection does
+
+
+async def _run(environment: Mapping[str, str]) -> str:
+    drains: asyncio.Queue[float] = asyncio.Queue()
+    hub = HubAddress.parse(environment["AIMA_HUB"], environment["AIMA_HUB_KEY"])
+    if hub.socket_path:
+        bring_up()
+    name = environment["AIMA_INSTANCE"]
+    worker = Rented(
+        name=name,
+        spoke=Spoke(hub, name, environment["AIMA_JOIN_TOKEN"], on_drain=drains.put_nowait),
+        join_timeout_s=float(environment["AIMA_JOIN_TIMEOUT_S"]),
+        max_age_s=float(environment["AIMA_MAX_AGE_S"]),
+        directory=Path(tempfile.gettempdir()),
+        once=own_instance.detect(environment) is not None,
+        drain_s=drains,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_sigterm, worker)
+    return await worker.live()
+
+
+def _on_sigterm(worker: Rented) -> None:
+    """Once: stop the node in order. Twice: at once."""
+    if worker.stopped.is_set() and worker.ray is not None:
+        worker.ray.kill()
+    worker.stopped.set()
+
+
+def main() -> int:
+    """Live, then end this instance; returns only where the process's end is the machine's."""
+    environment = dict(os.environ)
+    del os.environ["AIMA_JOIN_TOKEN"]
+    own = own_instance.detect(environment)
+    for secret in ("RUNPOD_API_KEY", "CONTAINER_API_KEY"):  # for this process only, not for what Ray runs
+        os.environ.pop(secret, None)
+    try:
+        why = asyncio.run(_run(environment))
+    except Exception as error:  # whatever it is: this machine must not stay without a purpose
+        why = f"its first process failed: {error!r}"
+    print(f"{environment['AIMA_INSTANCE']} ends: {why}", file=sys.stderr, flush=True)
+    if own is not None:
+        own_instance.end(own)
+    return 0

@@ -1,0 +1,103 @@
+"""What the overlay costs: `python -m tests.benchmarks.overlay [--json] [--mb 400] [--spokes 50]`, as root.
+
+Between namespaces on this machine, in one run: 400 MB from the head to a worker and back over the overlay, and the
+same over a plain TCP connection on the same virtual cable; the round trip of a byte; the hub's memory per spoke and
+its share of a core with idle spokes. Goals: 300 MB/s, 0.5 ms added, 2 MiB a spoke, 2 % of a core with 50 of them.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests import namespaces
+from tests.namespaces import HEAD_ADDRESS
+from tests.overlay_hosts import PEER, ROOT, Hosts, Program, hosts
+from tests.overlay_peer import HEAD
+
+_HUB_PORT = 7022
+_PINGS = 2000
+
+
+def main() -> None:
+    """Measure, print against the goals."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--mb", type=int, default=400)
+    parser.add_argument("--spokes", type=int, default=50)
+    parser.add_argument("--idle-s", type=float, default=30.0)
+    options = parser.parse_args()
+    if why := namespaces.missing():
+        sys.exit(f"this benchmark needs network namespaces: {why}")
+    names = [f"n{i}" for i in range(options.spokes)]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        namespaces.network(_HUB_PORT, ["w1"]) as network,
+        hosts(network, Path(directory), names) as own,
+    ):
+        hub = own.start_hub()
+        report = {**_streams(own, options.mb), **_idle(own, hub, names[1:], options.idle_s)}
+    print(json.dumps(report) if options.json else "\n".join(f"{k:22} {v}" for k, v in report.items()))
+
+
+def _streams(own: Hosts, mb: int) -> dict[str, float]:
+    _spoke, address = own.join("w1", "n0")
+    own.wait_until_reached("w1")
+    plain = _plain_server(own)
+    try:
+        request = f"send {mb * 1_000_000}"
+        down = own.ask("w1", HEAD, request)["seconds"]
+        up = own.ask("head", address, request)["seconds"]
+        direct = own.ask_port("w1", HEAD_ADDRESS, _HUB_PORT + 1, request)["seconds"]
+        over, under = (
+            statistics.median(answer["round_trips_ms"])
+            for answer in (
+                own.ask("w1", HEAD, f"ping {_PINGS}"),
+                own.ask_port("w1", HEAD_ADDRESS, _HUB_PORT + 1, f"ping {_PINGS}"),
+            )
+        )
+    finally:
+        plain.kill()
+        plain.wait()
+    return {
+        "mb_per_s": round(mb / max(down, up), 1),
+        "mb_per_s_to_worker": round(mb / down, 1),
+        "mb_per_s_to_head": round(mb / up, 1),
+        "mb_per_s_direct": round(mb / direct, 1),
+        "added_rtt_ms": round(over - under, 3),
+    }
+
+
+def _plain_server(own: Hosts) -> subprocess.Popen[bytes]:
+    """The same service at the head's real address, with the gateway's leave."""
+    port = _HUB_PORT + 1
+    own.where.run("gateway", "nft", "add", "rule", "inet", "aima", "forward", "tcp", "dport", str(port), "accept")
+    command = own.where.command("head", [*PEER, "serve", str(port)])
+    process = subprocess.Popen(command, cwd=ROOT)
+    while "error" in own.ask_port("w1", HEAD_ADDRESS, port, "echo on"):
+        time.sleep(0.1)
+    return process
+
+
+def _idle(own: Hosts, hub: Program, names: list[str], idle_s: float) -> dict[str, float]:
+    before = hub.tell("usage")
+    spokes = [own.start_spoke("w1", name) for name in names]
+    for spoke in spokes:
+        spoke.wait_for("joined", 180)
+    time.sleep(5)  # the last news of peers has gone round
+    first = hub.tell("usage")
+    time.sleep(idle_s)
+    last = hub.tell("usage")
+    return {
+        "hub_mib_per_spoke": round((last["rss_bytes"] - before["rss_bytes"]) / len(names) / 1024**2, 3),
+        "hub_cpu_percent": round((last["cpu_s"] - first["cpu_s"]) / idle_s * 100, 2),
+        "idle_spokes": len(last["up"]),
+    }
+
+
+if __name__ == "__main__":
+    main()
