@@ -53,6 +53,40 @@ class OpenVideo:
         return self.container.duration / av.time_base if self.container.duration else None
 
 
+@dataclass(frozen=True)
+class OpenAudio:
+    """An open container and its first audio stream (PyAV's objects); `zero_s` is the container's time of our zero."""
+
+    uri: str
+    container: Any
+    stream: Any
+    zero_s: float
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container format."""
+        return str(self.container.format.name)
+
+
+@contextmanager
+def open_audio(uri: str) -> Iterator[OpenAudio]:
+    """Open the first audio stream of a local path, file://, http(s):// or s3:// URI.
+
+    Times count from the first frame where there is a picture, else from the first sample. Raises MediaError, as
+    `open_video` does.
+    """
+    try:
+        with _open(uri) as container:
+            if not container.streams.audio:
+                raise MediaError(uri, "no audio stream")
+            stream = container.streams.audio[0]
+            timed = next(iter(_real_video_streams(container)), stream)
+            zero_s = float((timed.start_time or 0) * (timed.time_base or 0))
+            yield OpenAudio(uri, container, stream, zero_s)
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(uri, explain(error)) from error
+
+
 @contextmanager
 def open_video(uri: str) -> Iterator[OpenVideo]:
     """Open the first real video stream of a local path, file://, http(s):// or s3:// URI.
@@ -61,7 +95,7 @@ def open_video(uri: str) -> Iterator[OpenVideo]:
     """
     try:
         with _open(uri) as container:
-            streams = [s for s in container.streams.video if not s.disposition & _attached_picture()]
+            streams = _real_video_streams(container)
             if not streams:
                 raise MediaError(uri, "no video stream")
             yield OpenVideo(uri, container, streams[0])
@@ -80,10 +114,11 @@ def explain(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
 
-def _attached_picture() -> Any:
+def _real_video_streams(container: Any) -> list[Any]:
     from av.stream import Disposition  # noqa: PLC0415
 
-    return Disposition.attached_pic  # a cover in an audio file is no video
+    # A cover in an audio file is no video.
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
 def _open(uri: str) -> Any:

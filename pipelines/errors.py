@@ -31,15 +31,17 @@ class MediaError(Exception):
 
 
 class UnknownAnalyzer(ValueError):
-    """No analyzer has this name; the message lists the names that exist."""
+    """No analyzer has this name; the message lists the names that exist, and says why a "module:Class" is none."""
 
-    def __init__(self, name: str, allowed: Iterable[str]) -> None:
+    def __init__(self, name: str, allowed: Iterable[str], reason: str = "") -> None:
         self.name = name
         self.allowed = tuple(allowed)
-        super().__init__(name, self.allowed)
+        self.reason = reason
+        super().__init__(name, self.allowed, reason)
 
     def __str__(self) -> str:
-        return f"unknown analyzer {self.name!r}; choose from: {', '.join(self.allowed)}"
+        because = f" ({self.reason})" if self.reason else ""
+        return f"unknown analyzer {self.name!r}{because}; choose from: {', '.join(self.allowed)}"
 
 
 class InvalidOption(ValueError):

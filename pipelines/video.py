@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from pipelines.analyzers import Analyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
+from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
 from pipelines.decode import FrameRequest, choose_decoder, frames_per_batch
 from pipelines.devices import pick_device
 from pipelines.errors import MediaError, file_name
@@ -104,17 +104,17 @@ class SegmentAnalyzer:
         names = check_analyzers(analyzers or ())
         self.device = device or pick_device()
         self._options = dict(options or {})
-        self._loaded: OrderedDict[tuple[str, str], Analyzer] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str], Analyzer | AudioAnalyzer] = OrderedDict()
         self._loading = threading.Lock()
         self._decoding = DecodeProcesses()
         self._decoding.warm_up(1)
         for name in names:
             self.analyzer(name)
 
-    def analyzer(self, name: str, options: Mapping[str, Any] | None = None) -> Analyzer:
+    def analyzer(self, name: str, options: Mapping[str, Any] | None = None) -> Analyzer | AudioAnalyzer:
         """The loaded analyzer of this name, with these options over the general ones.
 
-        The last few stay loaded, one for each set of options. Raises UnknownAnalyzer; TypeError for unknown options.
+        The last few stay loaded, one for each set of options. Raises UnknownAnalyzer, InvalidOption, MissingPackage.
         """
         given = {**self._options.get(name, {}), **(options or {})}
         key = (name, json.dumps(given, sort_keys=True))
@@ -135,24 +135,21 @@ class SegmentAnalyzer:
         where the file is damaged within the segment, after writing the parts of the frames before the damage.
         """
         started = time.perf_counter()
-        analyzers = [self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)]
-        requests = _requests(task, analyzers)
-        decoder, reason = choose_decoder(task.info, [request.sampling for request in requests], task.decoder)
-        _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
-        runs = [analyzer.start(task.segment) for analyzer in analyzers]
-        batches = self._decoding.read(
-            decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests)
-        )
-        damage = _feed(task, batches, runs, on_first_frame or (lambda: None))
+        told = on_first_frame or (lambda: None)
+        chosen = [self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)]
+        watching = [cast(Analyzer, a) for a in chosen if a.description.takes == "frames"]
+        hearing = [cast(AudioAnalyzer, a) for a in chosen if a.description.takes == "audio"]
+        decoder, reason, runs, damage = self._watch(task, watching, told) if watching else ("", "", [], None)
+        tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
+        heard, sound_damage = _hear(task, hearing, (lambda: None) if watching else told)
         parts = {
-            analyzer.name: write_part(
-                run.finish(), f"{task.output_uri.rstrip('/')}/{analyzer.name}", task.segment.index
-            )
-            for analyzer, run in zip(analyzers, runs, strict=True)
+            name: write_part(table, f"{task.output_uri.rstrip('/')}/{name}", task.segment.index)
+            for name, table in (tables | heard).items()
         }
-        if damage and not _lies_beyond(damage, task.segment):
-            raise damage
-        frames = {analyzer.name: run.frames for analyzer, run in zip(analyzers, runs, strict=True)}
+        for fault in (damage, sound_damage):
+            if fault and not _lies_beyond(fault, task.segment):
+                raise fault
+        frames = {analyzer.name: run.frames for analyzer, run in zip(watching, runs, strict=True)}
         return SegmentReport(
             segment_index=task.segment.index,
             frames=max(frames.values(), default=0),
@@ -161,8 +158,21 @@ class SegmentAnalyzer:
             seconds=time.perf_counter() - started,
             decoder=decoder,
             decoder_reason=reason,
-            warnings=_warnings(frames, damage),
+            warnings=_warnings(frames, (damage, sound_damage), [] if task.info.has_audio else hearing),
         )
+
+    def _watch(
+        self, task: SegmentTask, analyzers: Sequence[Analyzer], on_first_frame: Callable[[], None]
+    ) -> tuple[str, str, list[SegmentRun], MediaError | None]:
+        """The decoder and why, the runs that saw the segment's frames, and the damage that ended the file, if any."""
+        requests = _requests(task, analyzers)
+        decoder, reason = choose_decoder(task.info, [request.sampling for request in requests], task.decoder)
+        _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
+        runs = [analyzer.start(task.segment) for analyzer in analyzers]
+        batches = self._decoding.read(
+            decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests)
+        )
+        return decoder, reason, runs, _feed(task, batches, runs, on_first_frame)
 
 
 def _lies_beyond(damage: MediaError, segment: Segment) -> bool:
@@ -170,9 +180,29 @@ def _lies_beyond(damage: MediaError, segment: Segment) -> bool:
     return damage.time_s is not None and segment.ends_before(damage.time_s)
 
 
-def _warnings(frames: Mapping[str, int], damage: MediaError | None) -> tuple[str, ...]:
-    empty = [f"{name}: no frame in this segment" for name, count in frames.items() if not count]
-    return (*empty, *([f"damaged after this segment: {damage}"] if damage else []))
+def _warnings(
+    frames: Mapping[str, int], damages: Sequence[MediaError | None], deaf: Sequence[AudioAnalyzer]
+) -> tuple[str, ...]:
+    return (
+        *(f"{name}: no frame in this segment" for name, count in frames.items() if not count),
+        *(f"{analyzer.name}: the file has no sound" for analyzer in deaf),
+        *(f"damaged after this segment: {damage}" for damage in damages if damage),
+    )
+
+
+def _hear(
+    task: SegmentTask, analyzers: Sequence[AudioAnalyzer], on_first_sound: Callable[[], None]
+) -> tuple[dict[str, Any], MediaError | None]:
+    """Each analyzer's records of the segment's sound (none where there is no sound), and the damage, if any."""
+    if not analyzers:
+        return {}, None
+    if not task.info.has_audio:
+        return {analyzer.name: analyzer.schema.empty_table() for analyzer in analyzers}, None
+    from pipelines.audio import segment_samples  # noqa: PLC0415
+
+    samples, damage = segment_samples(task.media_uri, task.segment)
+    on_first_sound()
+    return {analyzer.name: analyzer.analyse(samples, task.segment) for analyzer in analyzers}, damage
 
 
 def _feed(

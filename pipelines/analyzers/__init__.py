@@ -1,25 +1,37 @@
 """Analyzers: models that turn a segment's frames, or its sound, into a table.
 
-A new analyzer is one new file and one line in ANALYZERS. Listing, describing and checking names imports no model.
+A new analyzer is one new file and one line in ANALYZERS. Users add theirs from outside: by the entry point group
+"aima.analyzers", or as "module:Class" (brightness.py shows how). Listing, describing and checking imports no model.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, cast
 
 from pipelines.analyzers.options import Option, checked
 from pipelines.errors import MissingPackage, UnknownAnalyzer
 from pipelines.frames import FrameBatch
+from pipelines.samples import Samples
 from pipelines.sampling import Sampling, Segment
 
 Lane = Literal["gpu", "cpu"]
 
+_GROUP = "aima.analyzers"
 # The class of each name.
 ANALYZERS: dict[str, str] = {
     "labels": "pipelines.analyzers.labels:Labels",
     "scenes": "pipelines.analyzers.scenes:Scenes",
+    "objects": "pipelines.analyzers.objects:Objects",
+    "embeddings": "pipelines.analyzers.embeddings:Embeddings",
+    "text": "pipelines.analyzers.text:Text",
+    "safety": "pipelines.analyzers.safety:Safety",
+    "speech": "pipelines.analyzers.speech:Speech",
+    "transcript": "pipelines.analyzers.transcript:Transcript",
+    "brightness": "pipelines.analyzers.brightness:Brightness",
 }
 
 
@@ -85,9 +97,30 @@ class Analyzer(Protocol):
         ...
 
 
+class AudioAnalyzer(Protocol):
+    """A model that takes sound. `analyse` may be called from many threads, once loaded."""
+
+    name: str
+    description: Description
+    version: str
+
+    @property
+    def schema(self) -> Any:
+        """See Analyzer.schema."""
+        ...
+
+    def load(self, device: str) -> None:
+        """See Analyzer.load."""
+        ...
+
+    def analyse(self, samples: Samples, segment: Segment) -> Any:
+        """A pyarrow Table with the analyzer's schema: the records of one segment's sound, cut where nobody speaks."""
+        ...
+
+
 def analyzer_names() -> tuple[str, ...]:
-    """All names."""
-    return tuple(ANALYZERS)
+    """All names: ours, and those of installed packages."""
+    return tuple(_known())
 
 
 def default_analyzers() -> tuple[str, ...]:
@@ -96,11 +129,11 @@ def default_analyzers() -> tuple[str, ...]:
 
 
 def check_analyzers(names: Iterable[str]) -> tuple[str, ...]:
-    """The names without repeats, in order. Raises UnknownAnalyzer."""
+    """The names without repeats, in order; "module:Class" is taken as it is. Raises UnknownAnalyzer."""
     checked_names = tuple(dict.fromkeys(names))
     for name in checked_names:
-        if name not in ANALYZERS:
-            raise UnknownAnalyzer(name, ANALYZERS)
+        if ":" not in name and name not in _known():
+            raise UnknownAnalyzer(name, _known())
     return checked_names
 
 
@@ -119,17 +152,28 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return checked(name, describe(name).options, options)
 
 
-def load_analyzer(name: str, **options: Any) -> Analyzer:
+def load_analyzer(name: str, **options: Any) -> Analyzer | AudioAnalyzer:
     """Create an analyzer (its model is loaded by `load`). Raises UnknownAnalyzer, InvalidOption, MissingPackage."""
     values = check_options(name, options)
     description = describe(name)
     for package in description.packages:
         if find_spec(package) is None:
             raise MissingPackage(name, package, description.extra)
-    return cast(Analyzer, _class_of(name)(**values))
+    return cast(Analyzer | AudioAnalyzer, _class_of(name)(**values))
 
 
+@cache
+def _known() -> dict[str, str]:
+    theirs = {point.name: point.value for point in entry_points(group=_GROUP)}
+    return theirs | ANALYZERS  # nobody replaces ours by accident
+
+
+@cache
 def _class_of(name: str) -> Any:
+    """The class behind a name. Raises UnknownAnalyzer, also where "module:Class" leads nowhere."""
     check_analyzers([name])
-    module, _, attribute = ANALYZERS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    module, _, attribute = _known().get(name, name).partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise UnknownAnalyzer(name, _known(), str(error)) from error

