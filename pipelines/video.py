@@ -21,8 +21,9 @@ from pipelines.devices import pick_device
 from pipelines.errors import MediaError, file_name
 from pipelines.frames import FrameBatch
 from pipelines.isolation import DecodeProcesses
+from pipelines.provenance import Making
 from pipelines.sampling import EveryFrame, Sampling, Segment, parse_sampling
-from pipelines.sinks import write_part
+from pipelines.sinks import finished_part, part_name, write_part
 from pipelines.sources import MediaInfo
 
 _LOADED_AT_MOST = 16
@@ -128,38 +129,48 @@ class SegmentAnalyzer:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
 
-    def run(self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None) -> SegmentReport:
+    def run(
+        self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None, resume: bool = False
+    ) -> SegmentReport:
         """Analyse one segment and write its parts. Running it again overwrites them with the same.
 
+        With `resume`, parts that were finished for this very task are kept, and their analyzers left out.
         `on_first_frame` is called when the first frames reach a model. Raises UnknownAnalyzer; MediaError
         where the file is damaged within the segment, after writing the parts of the frames before the damage.
         """
         started = time.perf_counter()
         told = on_first_frame or (lambda: None)
-        chosen = [self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)]
-        watching = [cast(Analyzer, a) for a in chosen if a.description.takes == "frames"]
-        hearing = [cast(AudioAnalyzer, a) for a in chosen if a.description.takes == "audio"]
+        chosen = {name: self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)}
+        makings = {a.name: self._making(task, name, a) for name, a in chosen.items()}
+        kept = _kept(task, makings) if resume else {}
+        todo = [a for a in chosen.values() if a.name not in kept]
+        watching = [cast(Analyzer, a) for a in todo if a.description.takes == "frames"]
+        hearing = [cast(AudioAnalyzer, a) for a in todo if a.description.takes == "audio"]
         decoder, reason, runs, damage = self._watch(task, watching, told) if watching else ("", "", [], None)
         tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
         heard, sound_damage = _hear(task, hearing, (lambda: None) if watching else told)
-        parts = {
-            name: write_part(table, f"{task.output_uri.rstrip('/')}/{name}", task.segment.index)
-            for name, table in (tables | heard).items()
-        }
-        for fault in (damage, sound_damage):
-            if fault and not _lies_beyond(fault, task.segment):
-                raise fault
-        frames = {analyzer.name: run.frames for analyzer, run in zip(watching, runs, strict=True)}
+        faults = [d for d in (damage, sound_damage) if d and not _lies_beyond(d, task.segment)]
+        frames = kept | {a.name: run.frames for a, run in zip(watching, runs, strict=True)}
+        for name, table in (tables | heard).items():
+            metadata = makings[name].metadata(frames.get(name, 0), decoder, finished=not faults)
+            write_part(table, _directory(task, name), task.segment.index, metadata)
+        if faults:
+            raise faults[0]
+        watched = {a.name: frames[a.name] for a in chosen.values() if a.description.takes == "frames"}
         return SegmentReport(
             segment_index=task.segment.index,
-            frames=max(frames.values(), default=0),
-            frames_by_analyzer=frames,
-            parts=parts,
+            frames=max(watched.values(), default=0),
+            frames_by_analyzer=watched,
+            parts={name: f"{_directory(task, name)}/{part_name(task.segment.index)}" for name in makings},
             seconds=time.perf_counter() - started,
             decoder=decoder,
             decoder_reason=reason,
-            warnings=_warnings(frames, (damage, sound_damage), [] if task.info.has_audio else hearing),
+            warnings=_warnings(watched, (damage, sound_damage), [] if task.info.has_audio else hearing),
         )
+
+    def _making(self, task: SegmentTask, name: str, analyzer: Analyzer | AudioAnalyzer) -> Making:
+        options = {**self._options.get(name, {}), **task.options.get(name, {})}
+        return Making(task.media_uri, task.segment, analyzer.name, analyzer.version, options, task.sampling)
 
     def _watch(
         self, task: SegmentTask, analyzers: Sequence[Analyzer], on_first_frame: Callable[[], None]
@@ -173,6 +184,19 @@ class SegmentAnalyzer:
             decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests)
         )
         return decoder, reason, runs, _feed(task, batches, runs, on_first_frame)
+
+
+def _directory(task: SegmentTask, analyzer: str) -> str:
+    return f"{task.output_uri.rstrip('/')}/{analyzer}"
+
+
+def _kept(task: SegmentTask, makings: Mapping[str, Making]) -> dict[str, int]:
+    """The analyzers whose part is finished already, and how many frames they saw."""
+    found = {
+        name: finished_part(_directory(task, name), task.segment.index, making.digest)
+        for name, making in makings.items()
+    }
+    return {name: int(metadata.get("frames", 0)) for name, metadata in found.items() if metadata is not None}
 
 
 def _lies_beyond(damage: MediaError, segment: Segment) -> bool:

@@ -24,6 +24,7 @@ from pipelines.sinks import read_parts
 from pipelines.sources import probe
 from pipelines.video import SegmentAnalyzer, SegmentReport, SegmentTask
 from tests import media
+from tests.sound import clicks, write
 
 CUT_FRAMES = [30, 76, 137, 187, 242]  # checked by eye, and equal to the package's own predict_frames
 VEHICLES = {"streetcar", "moped", "motor scooter", "trolleybus", "minibus", "limousine", "jinrikisha"}
@@ -78,6 +79,42 @@ def test_a_task_carries_options_for_its_analyzers(bikes: str, analyzer: SegmentA
     assert SegmentTask.from_dict(without) == plain
     with pytest.raises(InvalidOption, match=r"labels\.speed = 3"):
         analyzer.run(replace(task, options={"labels": {"speed": 3}}))
+
+
+def test_a_finished_part_is_kept(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
+    (plain,) = tasks(bikes, tmp_path)
+    task = replace(plain, analyzers=("brightness", "labels"), options={"labels": {"fps": 1}})
+    first = analyzer.run(task)
+    part = tmp_path / "labels" / "part-00000.parquet"
+    metadata = read_parts(str(tmp_path / "labels")).schema.metadata
+    assert metadata[b"options"] == b'{"fps": 1}'
+    assert (metadata[b"media"], metadata[b"frames"]) == (b"bikes.mp4", b"10")
+    written = part.stat().st_mtime_ns
+    again = analyzer.run(task, resume=True)
+    assert part.stat().st_mtime_ns == written
+    assert (again.parts, again.frames_by_analyzer) == (first.parts, first.frames_by_analyzer)
+    before = part.read_bytes()
+    assert analyzer.run(task).parts == first.parts  # without resume it is made anew, to the same bytes
+    assert part.stat().st_mtime_ns > written
+    assert part.read_bytes() == before
+    changed = replace(task, options={"labels": {"fps": 2}})
+    assert analyzer.run(changed, resume=True).frames_by_analyzer == {"brightness": 10, "labels": 20}
+
+
+def test_pictures_and_sound_of_one_segment(analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", clicks(1, [0.5], 48_000), 48_000, "aac", picture_from_s=0.0)
+    (plain,) = tasks(str(path), tmp_path / "out")
+    task = replace(plain, analyzers=("speech", "brightness"))
+    report = analyzer.run(task)
+    assert (report.frames_by_analyzer, report.warnings) == ({"brightness": 1}, ())
+    assert set(report.parts) == {"speech", "brightness"}
+    assert read_parts(str(tmp_path / "out" / "speech")).num_rows == 0  # clicks are no speech
+    told: list[bool] = []
+    assert analyzer.run(replace(task, analyzers=("speech",)), lambda: told.append(True)).frames == 0
+    assert told == [True]
+    silent = str(media.build("h264-mp4", tmp_path).path)
+    report = analyzer.run(replace(tasks(silent, tmp_path / "silent")[0], analyzers=("speech",)))
+    assert report.warnings == ("speech: the file has no sound",)
 
 
 def test_segments_give_what_the_whole_gives(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""A part's making: what it depends on, and what it says of itself."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipelines.provenance import Making
+from pipelines.sampling import Segment
+
+MAKING = Making("https://host/a.mp4?signature=secret", Segment(1, 60.0, 120.0), "labels", "1:x", {"fps": 2})
+
+
+def test_a_new_signature_changes_nothing() -> None:
+    assert replace(MAKING, media_uri="https://host/a.mp4?signature=other").digest == MAKING.digest
+    assert "secret" not in str(MAKING.metadata(3, "pyav", True))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"media_uri": "https://host/b.mp4"},
+        {"segment": Segment(1, 60.0, 121.0)},
+        {"analyzer": "scenes"},
+        {"version": "2:x"},
+        {"options": {"fps": 3}},
+        {"sampling": "keyframes"},
+    ],
+)
+def test_all_else_does(change: dict[str, object]) -> None:
+    assert replace(MAKING, **change).digest != MAKING.digest  # type: ignore[arg-type]
+
+
+def test_only_what_is_finished_bears_the_mark() -> None:
+    assert MAKING.metadata(3, "pyav", finished=True)["task"] == MAKING.digest
+    unfinished = MAKING.metadata(3, "pyav", finished=False)
+    assert "task" not in unfinished
+    assert unfinished["options"] == '{"fps": 2}'
