@@ -4,12 +4,15 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
 _MARK = "AIMA_FAKE_CONTAINER"
+# A command that fails at once is not to keep this machine busy.
+_RESTART_PAUSE_S = 1.0
 
 
 class Container:
@@ -20,12 +23,15 @@ class Container:
         self._mark = f"{os.getpid()}-{machine_id}"
         self.environment = dict(environment) | {_MARK: self._mark}
         self._first: subprocess.Popen[bytes] | None = None
-        self.starts = 0
+        self._started_at = float("-inf")
 
     def keep_running(self) -> None:
         """Start it, or start it again when its first process has ended, as the clouds do."""
         if self._first is not None and self._first.poll() is None:
             return
+        if time.monotonic() - self._started_at < _RESTART_PAUSE_S:
+            return
+        self._started_at = time.monotonic()
         if self._first is not None:
             self.kill()
         with self._log.open("ab") as log:
@@ -33,7 +39,6 @@ class Container:
                 self.command, env=self.environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        self.starts += 1
 
     def kill(self) -> None:
         """End every process of it."""

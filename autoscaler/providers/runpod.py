@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, RequestRefused
+from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, QuotaExceeded, RequestRefused
 from autoscaler.names import is_launch_of
 from autoscaler.needs import Machine, gpu_count, unmet, version_key
 from autoscaler.rest import Reply, Rest, Sleep
@@ -32,6 +32,7 @@ _MAX_VARIABLES, _MAX_BODY_BYTES, _MAX_PAGES = 50, 102_400, 100
 _LOG_SECONDS, _LOG_LINES = 1.5, 5
 # Only the prose of a 400 tells that there is no capacity.
 _NO_CAPACITY = re.compile(r"instances? (currently )?available|have the resources to deploy|no capacity", re.IGNORECASE)
+_QUOTA = re.compile(r"spend(ing)? limit|quota|limit (reached|exceeded)|too many pods", re.IGNORECASE)
 _UNCLEAR = re.compile(r"something went wrong", re.IGNORECASE)
 _STATUS = {
     "PROVISIONING": InstanceStatus.PENDING,
@@ -155,6 +156,8 @@ class Provider:
             return self._rest.failure(reply)
         if reply.status == 400 and _NO_CAPACITY.search(reply.prose):
             return NoCapacity(reply.prose)
+        if reply.status in (400, 403) and _QUOTA.search(reply.prose):
+            return QuotaExceeded(said)
         if reply.status == 400 and _UNCLEAR.search(reply.prose):
             return OutcomeUnknown(said)
         if reply.status in (400, 403, 404, 409, 413, 422):

@@ -19,22 +19,19 @@ from autoscaler.errors import (
     ListingFailed,
     NoCapacity,
     OutcomeUnknown,
+    QuotaExceeded,
     RequestRefused,
 )
 from autoscaler.names import is_launch_of
-from autoscaler.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
+from autoscaler.needs import gpu_count
 from autoscaler.rest import Reply, Rest, Sleep
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
+from autoscaler.vast_market import offer_of, search_of
 
 BASE_URL = "https://console.vast.ai/api"
 # Published with the refusals: seconds between two calls of a kind.
 _SPACING_S = {"rent": 4.5, "list": 1.0, "destroy": 3.0}
-_PAGE, _MAX_PAGES, _MAX_OFFERS = 25, 200, 100
-# Host and image differ; the ledger's own history replaces this.
-_USUAL_BOOT_S = 120.0
-_GB_PER_GIB = 1.073741824
-# Its own name for hosts in data centres.
-_DATA_CENTRE = 1
+_PAGE, _MAX_PAGES = 25, 200
 _STATUS = {
     None: InstanceStatus.PENDING,
     "created": InstanceStatus.PENDING,
@@ -46,6 +43,7 @@ _NO_SUCH_INSTANCE = re.compile(r"no_such_instance|not_found|invalid_id|instance 
 _NO_SUCH_ASK = re.compile(r"no_such_ask|no longer available|not available|already rented", re.IGNORECASE)
 _AUTH = re.compile(r"auth_error|invalid user key|invalid api key", re.IGNORECASE)
 _BALANCE = re.compile(r"credit|balance", re.IGNORECASE)
+_QUOTA = re.compile(r"spend(ing)? limit|quota|limit (reached|exceeded)|too many instances", re.IGNORECASE)
 # What its daemon says of a container that will never run.
 _HOPELESS = re.compile(r"OCI runtime|error response from daemon|toomanyrequests|pull access denied", re.IGNORECASE)
 
@@ -78,11 +76,11 @@ class Provider:
         """The cheapest machines for rent that meet the need."""
         if gpu_count(node_type) == 0:
             return []
-        reply = await self._rest.search("/v0/bundles/", _search(node_type), "search")
+        reply = await self._rest.search("/v0/bundles/", search_of(node_type), "search")
         offers = reply.fields().get("offers")
         if not isinstance(offers, list):
             raise CloudError(f"{self._rest.describe(reply)}; no offers can be read from it")
-        return [offer for found in offers if (offer := _offer(found, node_type)) is not None]
+        return [offer for found in offers if (offer := offer_of(found, node_type)) is not None]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """One PUT, never repeated. A contract that comes with a refusal is destroyed."""
@@ -118,7 +116,7 @@ class Provider:
         except (KeyError, TypeError, ValueError) as error:
             raise ListingFailed(f"vastai lists what cannot be read: {type(error).__name__} {error}") from None
         alive = {instance.instance_id for instance in instances}
-        for memory in (self._condemned, self._said, self._first_seen):
+        for memory in (self._said, self._first_seen):
             for gone in memory.keys() - alive:
                 del memory[gone]
         return instances
@@ -199,6 +197,8 @@ def _explain(reply: Reply) -> CloudError | None:
     if 400 <= reply.status < 500 and not reply.is_html:
         if _AUTH.search(reply.prose):
             return KeyRefused(said)
+        if _QUOTA.search(reply.prose):
+            return QuotaExceeded(said)
         if _BALANCE.search(reply.prose):
             return BalanceTooLow(said)
     return None
@@ -211,71 +211,6 @@ def _refusal(rest: Rest, reply: Reply) -> CloudError:
         return NoCapacity(reply.prose)
     failure = rest.failure(reply)
     return failure if isinstance(failure, CloudStopped) and reply.status != 403 else RequestRefused(str(failure))
-
-
-def _search(node_type: NodeType) -> dict[str, Any]:
-    """The need, as far as the search can express it."""
-    gpus = gpu_count(node_type)
-    query: dict[str, Any] = {
-        "limit": _MAX_OFFERS,
-        "verified": {"eq": True},
-        "rentable": {"eq": True},
-        "rented": {"eq": False},
-        "num_gpus": {"eq": gpus},
-        "gpu_ram": {"gte": int(node_type.gpu_memory_gib * 1024 * MEMORY_TOLERANCE)},
-        "cpu_cores_effective": {"gte": node_type.min_vcpus_per_gpu * gpus},
-        "disk_space": {"gte": node_type.disk_gib},
-        "allocated_storage": float(node_type.disk_gib),
-        "order": [["dph_total", "asc"], ["id", "asc"]],
-    }
-    if node_type.min_reliability:
-        query["reliability"] = {"gte": node_type.min_reliability}
-    if node_type.min_cuda:
-        query["cuda_max_good"] = {"gte": float(".".join(str(n) for n in version_key(node_type.min_cuda)[:2]))}
-    if node_type.trust is not Trust.COMMUNITY:
-        query["datacenter"] = {"eq": True}
-    if node_type.max_price_usd_per_hour is not None:
-        query["dph_total"] = {"lte": node_type.max_price_usd_per_hour}
-    if node_type.regions and (countries := countries_of(node_type.regions)):
-        query["geolocation"] = {"in": countries}
-    return query
-
-
-def _offer(found: Mapping[str, Any], node_type: NodeType) -> Offer | None:
-    """The offer, if it can be read and meets the need."""
-    try:
-        total, base = float(found["dph_total"]), float(found.get("dph_base") or found["dph_total"])
-        country = country_of(found.get("geolocation") or "")
-        offer = Offer(
-            cloud="vastai",
-            offer_id=str(int(found["id"])),
-            gpu_name=found["gpu_name"],
-            price_usd_per_hour=base,
-            usual_boot_s=_USUAL_BOOT_S,
-            region=country,
-            trust=Trust.SECURE if found.get("hosting_type") == _DATA_CENTRE else Trust.COMMUNITY,
-            gpu_count=int(found["num_gpus"]),
-            gpu_memory_gib=found["gpu_ram"] / 1024,
-            storage_usd_per_hour=max(0.0, total - base),
-            bandwidth_usd_per_gib=float(found.get("inet_down_cost") or 0.0) * _GB_PER_GIB,
-            reliability=float(found.get("reliability") or found.get("reliability2") or 0.0),
-            machine_id=str(found["machine_id"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
-    machine = Machine(
-        country=country,
-        vcpus=found.get("cpu_cores_effective"),
-        disk_gib=found.get("disk_space"),
-        cuda=None if found.get("cuda_max_good") is None else str(found["cuda_max_good"]),
-    )
-    return None if found.get("is_bid") or unmet(node_type, offer, machine) else offer
-
-
-def country_of(geolocation: str) -> str:
-    """The country code at the end of "Sweden, SE"; "" where there is none."""
-    last = geolocation.rsplit(",", 1)[-1].strip()
-    return last if len(last) == 2 and last.isupper() else ""
 
 
 def _body(request: LaunchRequest) -> dict[str, Any]:

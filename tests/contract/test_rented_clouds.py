@@ -15,6 +15,7 @@ from autoscaler.errors import (
     KeyRefused,
     NoCapacity,
     OutcomeUnknown,
+    QuotaExceeded,
     RequestRefused,
 )
 from autoscaler.fakes.failures import html, problem, refusal
@@ -77,6 +78,7 @@ def test_vast_is_searched_for_figures_as_well(vastai: Rented) -> None:
     assert {o.region for o in offers(vastai, gpu_names=("RTX 4090",), min_vcpus_per_gpu=8)} == {"US", "CZ", "SE"}
     assert {o.region for o in offers(vastai, gpu_names=("RTX 4090",), min_reliability=0.99)} == {"CZ", "SE", "PL"}
     assert {o.region for o in offers(vastai, gpu_names=("RTX 4090",), min_cuda="13.0")} == {"SE"}
+    assert {o.gpu_name for o in offers(vastai, gpu_names=("NVIDIA A100 PCIe",))} == {"A100 PCIE"}
     assert offers(vastai, disk_gib=501) == []
     (small, *_), (large, *_) = offers(vastai, disk_gib=10), offers(vastai, disk_gib=400)
     assert large.storage_usd_per_hour == pytest.approx(40 * small.storage_usd_per_hour, rel=1e-3)
@@ -117,6 +119,8 @@ REFUSALS: list[tuple[str, Answer, type[CloudError]]] = [
     ("runpod", problem(400, "Something went wrong. Please try again later."), OutcomeUnknown),
     ("runpod", problem(402, "Insufficient balance"), BalanceTooLow),
     ("runpod", problem(403, "no access to this pool"), RequestRefused),
+    ("runpod", problem(400, "You have reached your spending limit of $80/hr."), QuotaExceeded),
+    ("runpod", problem(403, "Pod quota exceeded for this account"), QuotaExceeded),
     ("runpod", html(403), KeyRefused),
     ("runpod", problem(404, "GPU type not found"), RequestRefused),
     ("runpod", html(404), OutcomeUnknown),
@@ -126,6 +130,7 @@ REFUSALS: list[tuple[str, Answer, type[CloudError]]] = [
     ("runpod", problem(418, "teapot"), OutcomeUnknown),
     ("vastai", refusal(400, "invalid_price", "Invalid price"), RequestRefused),
     ("vastai", refusal(400, "insufficient_credit", "Your account lacks credit"), BalanceTooLow),
+    ("vastai", refusal(400, "invalid_args", "instance limit reached"), QuotaExceeded),
     ("vastai", refusal(401, "auth_error", "Invalid user key"), KeyRefused),
     ("vastai", refusal(403, "invalid_args", "Offer 1 is not your own."), RequestRefused),
     ("vastai", refusal(404, "auth_error", "Invalid user key"), KeyRefused),

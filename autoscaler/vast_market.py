@@ -1,0 +1,89 @@
+"""Vast.ai's market: a need as a search, and what is found as an offer."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from autoscaler.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
+from autoscaler.types import NodeType, Offer, Trust
+
+_MAX_OFFERS = 100
+_GB_PER_GIB = 1.073741824
+# Host and image differ; the ledger's own history replaces this.
+_USUAL_BOOT_S = 120.0
+# Its own name for hosts in data centres.
+_DATA_CENTRE = 1
+
+
+def search_of(node_type: NodeType) -> dict[str, Any]:
+    """The need, as far as the search can express it."""
+    gpus = gpu_count(node_type)
+    query: dict[str, Any] = {
+        "limit": _MAX_OFFERS,
+        "verified": {"eq": True},
+        "rentable": {"eq": True},
+        "rented": {"eq": False},
+        "num_gpus": {"eq": gpus},
+        "gpu_ram": {"gte": int(node_type.gpu_memory_gib * 1024 * MEMORY_TOLERANCE)},
+        "cpu_cores_effective": {"gte": node_type.min_vcpus_per_gpu * gpus},
+        "disk_space": {"gte": node_type.disk_gib},
+        "allocated_storage": float(node_type.disk_gib),
+        "order": [["dph_total", "asc"], ["id", "asc"]],
+    }
+    if node_type.gpu_names:
+        query["gpu_name"] = {"in": _spellings(node_type.gpu_names)}
+    if node_type.min_reliability:
+        query["reliability"] = {"gte": node_type.min_reliability}
+    if node_type.min_cuda:
+        query["cuda_max_good"] = {"gte": float(".".join(str(n) for n in version_key(node_type.min_cuda)[:2]))}
+    if node_type.trust is not Trust.COMMUNITY:
+        query["datacenter"] = {"eq": True}
+    if node_type.max_price_usd_per_hour is not None:
+        query["dph_total"] = {"lte": node_type.max_price_usd_per_hour}
+    if node_type.regions and (countries := countries_of(node_type.regions)):
+        query["geolocation"] = {"in": countries}
+    return query
+
+
+def _spellings(gpu_names: tuple[str, ...]) -> list[str]:
+    """How the market may write these names: it compares letter by letter."""
+    plain = {re.sub(r"(?i)nvidia|geforce", "", name).replace("_", " ").strip() for name in gpu_names}
+    cased = plain | {name.upper() for name in plain}
+    return sorted(cased | {name.replace(" ", "_") for name in cased})
+
+
+def offer_of(found: Mapping[str, Any], node_type: NodeType) -> Offer | None:
+    """The offer, if it can be read and meets the need."""
+    try:
+        total, base = float(found["dph_total"]), float(found.get("dph_base") or found["dph_total"])
+        country = country_of(found.get("geolocation") or "")
+        offer = Offer(
+            cloud="vastai",
+            offer_id=str(int(found["id"])),
+            gpu_name=found["gpu_name"],
+            price_usd_per_hour=base,
+            usual_boot_s=_USUAL_BOOT_S,
+            region=country,
+            trust=Trust.SECURE if found.get("hosting_type") == _DATA_CENTRE else Trust.COMMUNITY,
+            gpu_count=int(found["num_gpus"]),
+            gpu_memory_gib=found["gpu_ram"] / 1024,
+            storage_usd_per_hour=max(0.0, total - base),
+            bandwidth_usd_per_gib=float(found.get("inet_down_cost") or 0.0) * _GB_PER_GIB,
+            reliability=float(found.get("reliability") or found.get("reliability2") or 0.0),
+            machine_id=str(found["machine_id"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    machine = Machine(
+        country=country,
+        vcpus=found.get("cpu_cores_effective"),
+        disk_gib=found.get("disk_space"),
+        cuda=None if found.get("cuda_max_good") is None else str(found["cuda_max_good"]),
+    )
+    return None if found.get("is_bid") or unmet(node_type, offer, machine) else offer
+
+
+def country_of(geolocation: str) -> str:
+    """The country code at the end of "Sweden, SE"; "" where there is none."""
+    last = geolocation.rsplit(",", 1)[-1].strip()
+    return last if len(last) == 2 and last.isupper() else ""
