@@ -4,6 +4,7 @@ The tests are named after the rows of autoscaler/FAILURES.md.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from autoscaler.decide import Policy
 from autoscaler.fakes.faults import Answer, Fault
 from autoscaler.ledger import Ledger
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import Equipment, Intent, IntentState, NodeType
+from autoscaler.types import Equipment, Intent, IntentState, NodeType, Trust
 from autoscaler.watch import Pace
 from cluster.database import open_engine
 from tests.clouds import CLUSTER, RENTED, Rented, rented
@@ -343,6 +344,66 @@ def test_f26_without_balance_nothing_is_bought_and_the_reason_is_shown(world: Wo
     world.cloud.clock.now += 300.0  # it is tried again now and then
     world.tick(5)
     assert world.billing() == [wanted]
+
+
+@dataclass
+class Pair:
+    """Two clouds of one cluster; RunPod sells what is asked for cheaper than Vast does."""
+
+    runpod: Rented
+    vastai: Rented
+    reconciler: Reconciler
+
+    def tick(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.runpod.run(self.reconciler.tick())
+            self.runpod.clock.now += 1.0
+            self.vastai.clock.now += 1.0
+
+    def billing(self) -> dict[str, list[str]]:
+        return {
+            cloud.provider.name: [machine.name for machine in cloud.account.alive()]
+            for cloud in (self.runpod, self.vastai)
+        }
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    engine = open_engine("sqlite://")
+    with asyncio.Runner() as runner, contextlib.ExitStack() as stack:
+        runpod, vastai = (stack.enter_context(rented(name, tmp_path, runner)) for name in ("runpod", "vastai"))
+        ledger = Ledger(engine, vastai.clock)
+        ledger.create_tables()
+        need = NodeType("gpu", {"GPU": 1}, max_count=4, clouds=("runpod", "vastai"), trust=Trust.SECURE)
+        clouds = {"runpod": runpod.provider, "vastai": vastai.provider}
+        pace = Pace({}, patience_s=0.5, call_timeout_s=1.0)
+        yield Pair(
+            runpod,
+            vastai,
+            Reconciler(CLUSTER, [need], clouds, ledger, vastai.clock, lambda *_: EQUIPMENT, POLICY, pace=pace),
+        )
+    engine.dispose()
+
+
+def test_f25_f26_f27_f28_two_healthy_clouds_compete(pair: Pair) -> None:
+    (name,) = pair.reconciler.launch("gpu", 1, {}, "call")
+    pair.tick(3)
+    assert pair.billing() == {"runpod": [name], "vastai": []}
+
+
+@pytest.mark.parametrize("failure", ["F25", "F26-create", "F27", "F28", "never answers"])
+def test_f25_f26_f27_f28_one_cloud_in_trouble_leaves_the_other_working(pair: Pair, failure: str) -> None:
+    if failure == "never answers":
+        pair.runpod.account.faults.add(Fault(on="list", hang_s=60.0, times=99))
+    else:
+        pair.runpod.fail(failure)
+    (name,) = pair.reconciler.launch("gpu", 1, {}, "call")
+    pair.tick(3)
+    assert pair.billing() == {"runpod": [], "vastai": [name]}
+    assert "runpod" in pair.reconciler.fleet()["degraded"]
+    pair.reconciler.terminate([name], "no work")
+    pair.tick(2)
+    assert pair.billing() == {"runpod": [], "vastai": []}
 
 
 @pytest.mark.parametrize("failure", ["F27", "F27-html"])
