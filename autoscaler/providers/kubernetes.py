@@ -39,7 +39,8 @@ Change = Callable[[dict[str, Any], list[dict[str, Any]]], list[dict[str, Any]]]
 class Provider:
     """The worker groups of one RayCluster. `groups` maps node types to worker groups; all prices are the nodes'.
 
-    `pod_wait_s`: how long KubeRay may take to make a pod object, scheduled or not.
+    `environment`: variables that pods get instead of what rented machines are told, such as a way to the hub that stays
+    inside the cluster. `pod_wait_s`: how long KubeRay may take to make a pod object, scheduled or not.
     """
 
     name = "kubernetes"
@@ -53,6 +54,7 @@ class Provider:
         credentials: Path = SERVICE_ACCOUNT,
         price_usd_per_hour: float = 0.0,
         region: str = "own cluster",
+        environment: Mapping[str, str] | None = None,
         pod_wait_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -60,6 +62,7 @@ class Provider:
         self._ray_cluster, self._groups = cluster_id, dict(groups)
         self._api = KubernetesApi(base_url, namespace, credentials)
         self._price, self._region, self._pod_wait_s = price_usd_per_hour, region, pod_wait_s
+        self._environment = dict(environment or {})
         self._clock, self._sleep = clock, sleep
         self._buying = asyncio.Lock()
 
@@ -77,7 +80,7 @@ class Provider:
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """Raise the group by one pod and wait until KubeRay has made it. The image and command are the template's."""
         group, launch = request.offer.offer_id, request.name
-        environment = dict(request.environment)
+        environment = {**request.environment, **self._environment}
         async with self._buying:
             await self._change(
                 group, lambda cluster, pods: worker_groups.grow(cluster, group, pods, launch, environment)

@@ -3,11 +3,11 @@
 ARG PYTORCH_IMAGE
 FROM ${PYTORCH_IMAGE}
 WORKDIR /src
-COPY k8s/images/worker-requirements.txt ./
+COPY pyproject.toml README.md k8s/images/worker_requirements.py ./
 # The constraints make pip fail where it would replace torch: a second one would be gigabytes.
-RUN python -m pip freeze | grep -iE '^(torch|torchvision|triton|nvidia-)' > /tmp/constraints.txt \
-    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement worker-requirements.txt
-COPY pyproject.toml README.md ./
+RUN python worker_requirements.py < pyproject.toml > /tmp/requirements.txt \
+    && python -m pip freeze | grep -iE '^(torch|torchvision|triton|nvidia-)' > /tmp/constraints.txt \
+    && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt
 COPY autoscaler autoscaler
 COPY cluster cluster
 COPY pipelines pipelines

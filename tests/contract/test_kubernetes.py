@@ -45,6 +45,18 @@ def test_a_pod_carries_its_launch_and_environment_and_the_next_one_does_not(clou
     assert cloud.group["replicas"] == 3
 
 
+def test_pods_can_be_told_a_way_of_their_own(cloud: InCluster, tmp_path: Path) -> None:
+    url = str(cloud.provider._api._http.base_url)  # type: ignore[attr-defined]
+    own = {"GREETING": "from inside", "AIMA_HUB": "aima-overlay:2222"}
+    clock = cloud.clock
+    provider = Provider("aima", "aima", {"gpu": "cpu"}, url, tmp_path, environment=own, clock=clock, sleep=clock.sleep)
+    inside = InCluster(provider, cloud.runner, "aima", server=cloud.server, clock=clock)
+    inside.create(inside.name())
+    (pod,) = cloud.pods()
+    assert environment_of(pod) == {"KEPT": "1", **own}
+    inside.run(provider.close())
+
+
 def test_another_group_is_neither_listed_nor_touched(cloud: InCluster) -> None:
     created = cloud.create(cloud.name())
     other = [p["metadata"]["name"] for p in cloud.kuberay.pods.values() if p["metadata"]["name"] != created.instance_id]
