@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from autoscaler import budget, races
+from autoscaler.activity import Activities
 from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, Wait, decide
 from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.holds import Breaker, Holds
@@ -20,8 +21,6 @@ from autoscaler.watch import Pace, Watch
 _log = logging.getLogger(__name__)
 # Ours, beside Ray's tags: one of Ray's launch requests covers several calls and node types.
 _CALL_TAG = "aima-launch-call"
-# What Ray said of a node counts for this long: it reports every second, unless it is down.
-_ACTIVITY_FRESH_S = 15.0
 
 
 class Reconciler:
@@ -50,8 +49,7 @@ class Reconciler:
         self._purchasing = Purchasing(
             self._providers, self._launches, ledger, self._holds, self._watch, clock, equip, terms, self._pace
         )
-        self._activities: dict[str, tuple[float, Activity]] = {}
-        self._unused_since: dict[str, float] = {}
+        self._activities = Activities(clock)
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._ticking = asyncio.Lock()
@@ -79,7 +77,13 @@ class Reconciler:
         """These are not wanted any more, nor their rivals; unknown and ended names are ignored."""
         for name in names:
             for intent in races.pair(self._launches.live(), name):
-                self._launches.end(intent.name, reason)
+                self._give_up(intent.name, reason)
+
+    def _give_up(self, name: str, reason: str) -> None:
+        """End it soon: what ends a second earlier is billed a second less."""
+        intent = self._launches.get(name)
+        if intent is not None and self._launches.end(name, reason) and intent.cloud is not None:
+            self._watch.hurry(intent.cloud)
         self._wake.set()
 
     def nodes(self) -> list[Intent]:
@@ -102,8 +106,7 @@ class Reconciler:
             self._launches.change(name, sentence, joined_at=now, phases={**intent.phases, "Ray up": now})
             for other in races.pair(self._launches.live(), name):
                 if other.name != name and intent.state is not IntentState.ENDING:
-                    self._launches.end(other.name, f"{name} joined first")
-            self._wake.set()
+                    self._give_up(other.name, f"{name} joined first")
 
     def mark_phase(self, name: str, phase: str, ago_s: float = 0.0) -> None:
         """The instance has reached a boot phase, so many seconds ago."""
@@ -129,19 +132,7 @@ class Reconciler:
 
     def observe(self, activities: Mapping[str, Activity]) -> None:
         """What Ray says of its nodes now, by launch name."""
-        now = self._clock()
-        for name, activity in activities.items():
-            self._activities[name] = (now, activity)
-            if activity.in_use:
-                self._unused_since.pop(name, None)
-            else:
-                self._unused_since.setdefault(name, now)
-
-    def _unused(self) -> dict[str, tuple[float, str]]:
-        """Since when, by fresh reports, a node's resources are not in use, and why Ray calls it busy all the same."""
-        oldest = self._clock() - _ACTIVITY_FRESH_S
-        fresh = {name: activity for name, (at, activity) in self._activities.items() if at >= oldest}
-        return {n: (since, "; ".join(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
+        self._activities.observe(activities)
 
     async def run(self, stop: asyncio.Event, interval_s: float = 1.0, idle_interval_s: float = 30.0) -> None:
         """Tick every `interval_s` while anything lives, else every `idle_interval_s`, and at once when asked."""
@@ -167,7 +158,7 @@ class Reconciler:
                 intents=self._launches.live(),
                 listings=listings,
                 node_types=self._node_types,
-                unused=self._unused(),
+                unused=self._activities.unused(),
                 purchasing=frozenset(key[1] for key in self._tasks if key[0] == "buy"),
                 held={cloud: why for cloud in self._providers if (why := self._holds.cloud(cloud, now))},
                 tripped=self._tripped(now),
@@ -276,17 +267,15 @@ class Reconciler:
         if intent is not None and command.broken and not intent.broken and intent.bought_at is not None:
             self._rest(intent, command.reason)
         self._launches.close(command.name, command.reason, command.failed, command.broken)
-        for known in (self._activities, self._unused_since):
-            known.pop(command.name, None)
+        self._activities.forget(command.name)
 
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view of all launches, the ended ones too, of money, troubled clouds and the latest events."""
         now = self._clock()
-        busy_with = {name: "; ".join(activity.reasons) for name, (_at, activity) in self._activities.items()}
         spendings = self._purchasing.spendings()
         return {
             "instances": [
-                instance_view(self._launches.get(intent.name) or intent, now, busy_with.get(intent.name, ""))
+                instance_view(self._launches.get(intent.name) or intent, now, self._activities.busy_with(intent.name))
                 for intent in self._ledger.recent()
             ],
             "clouds": sorted({cloud for node_type in self._node_types.values() for cloud in node_type.clouds}),

@@ -12,6 +12,8 @@ from autoscaler.provider import CloudProvider
 from autoscaler.types import Instance, Listing
 
 _log = logging.getLogger(__name__)
+# Between two listings of a cloud that is asked out of turn.
+_LEAST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class _Seen:
     last_good: Listing | None = None
     good: bool = False
     failures: int = 0
+    hurried: bool = False
 
 
 class Watch:
@@ -63,12 +66,17 @@ class Watch:
         now = self._clock()
         for cloud, seen in self._seen.items():
             if seen.asking is None and self._due(cloud, seen, now):
-                seen.asked_at = now
+                seen.asked_at, seen.hurried = now, False
                 seen.asking = asyncio.create_task(self._ask(cloud))
         asking = [seen.asking for seen in self._seen.values() if seen.asking is not None]
         if asking:
             await asyncio.wait(asking, timeout=self._pace.patience_s)
         return {cloud: self._harvest(cloud, seen) for cloud, seen in self._seen.items()}
+
+    def hurry(self, cloud: str) -> None:
+        """Something is to happen there: list it with the next tick, whatever its pace."""
+        if cloud in self._seen:
+            self._seen[cloud].hurried = True
 
     def last_good(self) -> dict[str, tuple[Instance, ...]]:
         """What each cloud listed when it last answered well."""
@@ -109,6 +117,7 @@ class Watch:
 
     def _due(self, cloud: str, seen: _Seen, now: float) -> bool:
         every_s = self._pace.list_every_s.get(cloud, 0.0) * 2.0 ** min(seen.failures, 4)
+        every_s = min(every_s, _LEAST_S) if seen.hurried and not seen.failures else every_s
         return not self.paused(cloud) and now - seen.asked_at >= every_s
 
     async def _ask(self, cloud: str) -> Sequence[Instance]:

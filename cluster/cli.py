@@ -5,8 +5,11 @@ import sys
 import typer
 from rich.markup import escape
 
+from autoscaler.errors import CloudError
+from autoscaler.simulation import PolicyError
+from autoscaler.traces import TraceError
 from cluster.client import ApiError, NoCluster, Unreachable
-from cluster.commands import analyses, costs, local, status
+from cluster.commands import analyses, costs, fleet, local, simulate, status
 from cluster.commands.terminal import EXIT_CODES, FAILED, NO_CLUSTER, REFUSED, console
 from cluster.config import ConfigError
 from cluster.costs import PriceTableError
@@ -16,17 +19,20 @@ from cluster.embedded import ClusterError
 app = typer.Typer(
     help="Media analysis on demand: GPUs only while there is work.", epilog=EXIT_CODES, no_args_is_help=True
 )
-for group in (local, analyses, status, costs):  # without a name: their commands are `aima`'s own
+for group in (local, analyses, status, costs, fleet, simulate):  # without a name: their commands are `aima`'s own
     app.add_typer(group.app)
 
 # What a person can mend: one readable line instead of a traceback.
 _CODES: dict[type[Exception], int] = {
     ApiError: REFUSED,
+    CloudError: FAILED,
     ClusterError: FAILED,
     ConfigError: FAILED,
     DemoFailed: FAILED,
     NoCluster: NO_CLUSTER,
+    PolicyError: FAILED,
     PriceTableError: FAILED,
+    TraceError: FAILED,
     Unreachable: NO_CLUSTER,
 }
 _READABLE = tuple(_CODES)
@@ -38,4 +44,4 @@ def main() -> None:
         app()
     except _READABLE as error:
         console.print(f"[bold red]aima:[/] {escape(str(error))}", highlight=False)
-        sys.exit(_CODES[type(error)])
+        sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))

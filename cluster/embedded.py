@@ -6,12 +6,13 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import psutil
 
+from cluster.clouds import access_variables
 from cluster.environment import without_secrets
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
@@ -31,8 +32,15 @@ class ClusterError(RuntimeError):
     """The cluster could not be started, reached or stopped; the message says what to do."""
 
 
-def up(settings: Settings, say: Callable[[str], None] = lambda _line: None) -> ClusterCard:
-    """Start a cluster that stays, or return the one that runs here already. Raises ClusterError."""
+def up(
+    settings: Settings,
+    say: Callable[[str], None] = lambda _line: None,
+    environment: Mapping[str, str] = os.environ,
+) -> ClusterCard:
+    """Start a cluster that stays, or return the one that runs here already. Raises ClusterError.
+
+    What of `environment` gives access to clouds reaches the orchestrator only.
+    """
     state = StateDir(settings.state_dir)
     if (running := state.read_card()) is not None:
         if is_ready(running):
@@ -44,7 +52,8 @@ def up(settings: Settings, say: Callable[[str], None] = lambda _line: None) -> C
     (state.path / "settings.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
     state.write_card(card)
     say(f"starting the orchestrator and Ray's head at {card.host}, ports {card.base_port}-{card.base_port + 63}")
-    children = [_spawn(state, card, module) for module in ("cluster.orchestrator", "cluster.head")]
+    access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
+    children = [_spawn(state, card, module, own) for module, own in access.items()]
     try:
         _wait_until_ready(state, card, children)
     except BaseException:
@@ -119,10 +128,9 @@ def _new_card(settings: Settings) -> ClusterCard:
     )
 
 
-def _spawn(state: StateDir, card: ClusterCard, module: str) -> subprocess.Popen[bytes]:
+def _spawn(state: StateDir, card: ClusterCard, module: str, own: Mapping[str, str]) -> subprocess.Popen[bytes]:
     settings_path = state.path / "settings.yaml"
-    own = {"AIMA_CONFIG": str(settings_path), MARKER: card.cluster_id}
-    environment = without_secrets(os.environ) | own
+    environment = {**without_secrets(os.environ), "AIMA_CONFIG": str(settings_path), MARKER: card.cluster_id, **own}
     with _log_path(state, module).open("ab") as log:
         child = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", module],

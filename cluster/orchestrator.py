@@ -11,19 +11,19 @@ import secrets
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request
 from pydantic import BaseModel
 
-from autoscaler.decide import Policy
-from autoscaler.errors import Draining, UnknownNodeType
+from autoscaler.errors import CloudError, Draining, UnknownCloud, UnknownNodeType
 from autoscaler.ledger import Ledger
 from autoscaler.providers import load_provider
 from autoscaler.reconciler import Reconciler
 from autoscaler.types import Activity, Equipment, IntentState, LaunchRequest, NodeType, Offer
-from cluster.clouds import budgets, node_types
+from cluster.clouds import budgets, node_types, pace, policy, providers
 from cluster.config import load_settings
 from cluster.database import open_engine
 from cluster.environment import without_secrets
@@ -82,17 +82,12 @@ class Orchestrator:
         self.reconciler = Reconciler(
             cluster_id=card.cluster_id,
             node_types=node_types(settings),
-            providers={"local": self._local_cloud()},
+            providers=providers(settings, card.cluster_id, os.environ, Path.home(), time.time, self._local_cloud),
             ledger=ledger,
             clock=time.time,
             equip=self._equip,
-            policy=Policy(
-                list_lag_s=3.0,
-                join_timeout_s=settings.scaling.join_timeout_s,
-                max_age_s=settings.scaling.max_age_s,
-                unused_limit_s=settings.scaling.unused_limit_s,
-                cool_down_s=settings.scaling.cool_down_s,
-            ),
+            policy=policy(settings),
+            pace=pace(),
             budgets=budgets(settings),
         )
         fleet = ReconcilerFleet(self.reconciler)
@@ -252,7 +247,10 @@ def main() -> None:
     card = state.read_card()
     if card is None:
         sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
-    app = create_app(Orchestrator(settings, state, card))
+    try:
+        app = create_app(Orchestrator(settings, state, card))
+    except (CloudError, UnknownCloud) as error:
+        sys.exit(str(error))
     os.chdir("/")
     uvicorn.run(app, host=card.host, port=card.address.orchestrator_port, log_level="warning", access_log=False)
 

@@ -6,18 +6,36 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from autoscaler.types import Trust
+
+CloudName = Literal["local", "runpod", "vastai", "kubernetes"]
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class NodeTypeSettings(_Frozen):
-    """A kind of worker: what Ray may place on it, and how many may be bought at most."""
+    """A kind of worker: what Ray may place on it, how many may be bought at most, and what a rented machine needs.
+
+    Offers of all its clouds compete. Empty lists allow everything; machines of this cluster are taken as they are.
+    """
 
     cpus: Annotated[float, Field(gt=0)] = 4.0
     gpus: Annotated[float, Field(ge=0)] = 1.0
     max_count: Annotated[int, Field(ge=0, le=300)] = 2
-    clouds: tuple[Literal["local"], ...] = ("local",)
+    clouds: Annotated[tuple[CloudName, ...], Field(min_length=1)] = ("local",)
+    gpu_names: tuple[str, ...] = ()
+    gpu_memory_gib: Annotated[float, Field(ge=0)] = 0.0
+    min_vcpus_per_gpu: Annotated[float, Field(ge=0)] = 8.0
+    min_reliability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    disk_gib: Annotated[int, Field(ge=1)] = 20
+    # The CUDA version that the driver must support at least, such as "12.8".
+    min_cuda: Annotated[str, Field(pattern=r"^(\d+\.\d+)?$")] = ""
+    # "EU", country codes such as DE, or a cloud's own names of places.
+    regions: tuple[str, ...] = ()
+    # Whose machine it may be at least: community (a stranger's), secure (a data centre's) or own.
+    trust: Trust = Trust.COMMUNITY
     max_price_usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     # Buy two candidates for every launch: the first to join stays, the other is ended.
     race: bool = False
@@ -71,6 +89,16 @@ class LocalCloudSettings(_Frozen):
     price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
+class KubernetesCloudSettings(_Frozen):
+    """The `kubernetes` cloud: worker groups of a RayCluster, by node type. An unset URL is the cluster's own API."""
+
+    namespace: str = "aima"
+    ray_cluster: str = "aima"
+    groups: Mapping[str, str] = {}
+    price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    base_url: str = ""
+
+
 class LimitSettings(_Frozen):
     """The most that may be spent, in USD, days and months by UTC; null for no limit."""
 
@@ -89,7 +117,7 @@ class BudgetSettings(LimitSettings):
     warn_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     # Whether a day or month that is used up also ends what runs. Nothing new is bought in any case.
     drain: bool = False
-    clouds: Mapping[Literal["local"], LimitSettings] = {}
+    clouds: Mapping[CloudName, LimitSettings] = {}
 
 
 class OverlaySettings(_Frozen):
@@ -127,6 +155,7 @@ class Settings(_Frozen):
     retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
     overlay: OverlaySettings = OverlaySettings()
+    kubernetes: KubernetesCloudSettings = KubernetesCloudSettings()
     budgets: BudgetSettings = BudgetSettings()
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
 

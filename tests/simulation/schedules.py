@@ -22,7 +22,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.count)
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, max_tasks_per_child=20) as pool:
         outcomes = list(pool.map(_outcome, seeds, chunksize=20))
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     report = {

@@ -343,6 +343,17 @@ def test_calls_do_not_grow_with_the_machines_and_keep_the_clouds_pace() -> None:
     assert calls(1) == calls(30) == 24
 
 
+def test_a_machine_that_is_given_up_does_not_wait_for_the_next_listing_in_turn() -> None:
+    with world_of(pace=Pace({"red": 30.0, "blue": 30.0})) as world:
+        (name,) = world.launch()
+        world.tick(10)
+        world.reconciler.terminate([name], "idle")
+        world.tick()
+        assert world.machines() == []
+        world.tick(31)
+        assert world.state(name) is IntentState.ENDED
+
+
 def test_a_waiting_launch_asks_for_offers_at_a_bounded_rate() -> None:
     with world_of() as world:
         for cloud in world.clouds.values():

@@ -1,0 +1,42 @@
+"""What Ray says of its nodes, and since when a node's resources have not been in use."""
+
+from collections.abc import Callable, Mapping
+
+from autoscaler.types import Activity
+
+# What Ray said of a node counts for this long: it reports every second, unless it is down.
+_FRESH_S = 15.0
+
+
+class Activities:
+    """The latest report of each node, by launch name."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._latest: dict[str, tuple[float, Activity]] = {}
+        self._unused_since: dict[str, float] = {}
+
+    def observe(self, activities: Mapping[str, Activity]) -> None:
+        """What Ray says now."""
+        now = self._clock()
+        for name, activity in activities.items():
+            self._latest[name] = (now, activity)
+            if activity.in_use:
+                self._unused_since.pop(name, None)
+            else:
+                self._unused_since.setdefault(name, now)
+
+    def unused(self) -> dict[str, tuple[float, str]]:
+        """Since when, by fresh reports, a node's resources are not in use, and why Ray calls it busy all the same."""
+        oldest = self._clock() - _FRESH_S
+        fresh = {name: activity for name, (at, activity) in self._latest.items() if at >= oldest}
+        return {n: (since, "; ".join(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
+
+    def busy_with(self, name: str) -> str:
+        """Why Ray called the node busy when it last said something of it."""
+        return "; ".join(self._latest[name][1].reasons) if name in self._latest else ""
+
+    def forget(self, name: str) -> None:
+        """The launch is over."""
+        self._latest.pop(name, None)
+        self._unused_since.pop(name, None)
