@@ -52,20 +52,28 @@ class Rented:
 
     async def live(self) -> str:
         """Until the end; returns why it has come."""
+        tasks = {asyncio.create_task(self._life()), asyncio.create_task(self._told_to_stop())}
         try:
-            self._first_boot_only()
-            grant = await self.spoke.join(self.join_timeout_s)
-            self._report("image up", ago_s=time.monotonic() - _STARTED)
-            self._report("joined")
-            await self._work(grant)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         except (Ending, HeadLost, JoinRefused) as end:
             return str(end)
         finally:
+            for task in tasks:
+                task.cancel()
             if self.ray is not None:
                 await asyncio.to_thread(ray_node.stop, self.ray)
             await self.spoke.close()
             self._phases_path.unlink(missing_ok=True)
         return "its Ray node has ended"
+
+    async def _life(self) -> None:
+        self._first_boot_only()
+        grant = await self.spoke.join(self.join_timeout_s)
+        self._report("image up", ago_s=time.monotonic() - _STARTED)
+        self._report("joined")
+        await self._work(grant)
 
     @property
     def _phases_path(self) -> Path:
@@ -88,8 +96,7 @@ class Rented:
         flags = [*grant["ray_start_flags"], *memory_flags(int(grant["object_store_bytes"]))]
         self.ray = ray_node.start(self.name, {**grant, "ray_start_flags": flags})
         ray = asyncio.create_task(self._run_ray(self.ray, grant))
-        stop = asyncio.create_task(self._told_to_stop())
-        tasks = {connection, ray, stop}
+        tasks = {connection, ray}
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
@@ -185,5 +192,6 @@ def main() -> int:
         why = f"its first process failed: {error!r}"
     print(f"{environment['AIMA_INSTANCE']} ends: {why}", file=sys.stderr, flush=True)
     if own is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         own_instance.end(own)
     return 0
