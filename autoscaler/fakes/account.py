@@ -11,8 +11,9 @@ from autoscaler.fakes.faults import Fault, Faults, Strict
 
 
 class Behaviour(Strict):
-    """How the cloud behaves. Times are in seconds; `stock` is by offer, what is not in it is plentiful.
+    """How the cloud behaves. Times are in seconds.
 
+    `stock` and `prices` (USD per hour) are by offer; what is not in them is plentiful and has its published price.
     `containers`: a machine runs its command as a process here. `rate_limits`: as published, or none.
     """
 
@@ -28,6 +29,7 @@ class Behaviour(Strict):
     self_termination: bool = True
     conflict_while_provisioning: bool = False
     stock: dict[str, int] = {}
+    prices: dict[str, float] = {}
 
 
 @dataclass
@@ -92,6 +94,10 @@ class Account:
     def in_stock(self, offer_id: str) -> bool:
         """Whether one more can be had."""
         return self.behaviour.stock.get(offer_id, 1) > 0
+
+    def price(self, offer_id: str, published: float) -> float:
+        """What the offer costs now, in USD per hour."""
+        return self.behaviour.prices.get(offer_id, published)
 
     def end(self, machine: Machine) -> None:
         """Destroy it, after the cloud's own delay."""

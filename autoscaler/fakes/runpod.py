@@ -181,7 +181,12 @@ def _create(account: Account, body: CreatePod, fault: Fault | None) -> Response:
         raise Problem(400, "Bad Request", f"at most {_MAX_VARIABLES} environment variables")
     if account.balance_usd() <= 0:
         raise Problem(402, "Payment Required", "Insufficient balance. Please add funds to your account.")
-    if body.gpu.count is None or body.gpu.count > _MAX_COUNT or not account.in_stock(stock) or _price(body) <= 0:
+    if (
+        body.gpu.count is None
+        or body.gpu.count > _MAX_COUNT
+        or not account.in_stock(stock)
+        or _price(account, body.cloud, body.gpu.id) <= 0
+    ):
         raise Problem(400, "Bad Request", NO_CAPACITY)
     wanted = [centre for centre in body.dataCenterIds or CENTRES if centre in CENTRES]
     if not wanted:
@@ -192,7 +197,7 @@ def _create(account: Account, body: CreatePod, fault: Fault | None) -> Response:
         machine_id=secrets.token_hex(7),
         name=body.name,
         offer_id=stock,
-        price_usd_per_hour=_price(body) * body.gpu.count,
+        price_usd_per_hour=_price(account, body.cloud, body.gpu.id) * body.gpu.count,
         created_at=account.now(),
         request=body.model_dump() | {"placed": placed},
     )
@@ -214,9 +219,11 @@ def _container(account: Account, machine: Machine, body: CreatePod) -> Container
     return Container(machine.machine_id, shlex.split(body.args), account.environment | body.env | injected, log)
 
 
-def _price(body: CreatePod) -> float:
-    _name, _memory, secure, community = PRICES[body.gpu.id]
-    return secure if body.cloud == "SECURE" else community
+def _price(account: Account, tier: str, gpu_id: str) -> float:
+    """0 where it is not sold."""
+    _name, _memory, secure, community = PRICES[gpu_id]
+    published = secure if tier == "SECURE" else community
+    return account.price(f"{tier}/{gpu_id}", published) if published else 0.0
 
 
 def _page(account: Account, cursor: str) -> Response:
@@ -251,7 +258,8 @@ def _logs(account: Account, machine: Machine) -> Response:
 
 
 def _gpu_view(account: Account, gpu_id: str, query: CatalogueQuery) -> dict[str, Any]:
-    name, memory, secure, community = PRICES[gpu_id]
+    name, memory, *_published = PRICES[gpu_id]
+    secure, community = (_price(account, tier, gpu_id) for tier in ("SECURE", "COMMUNITY"))
     view: dict[str, Any] = {
         "id": gpu_id,
         "name": name,
@@ -264,7 +272,7 @@ def _gpu_view(account: Account, gpu_id: str, query: CatalogueQuery) -> dict[str,
         "maxCount": {"secure": _MAX_COUNT, "community": _MAX_COUNT if community else 0},
     }
     if query.include:
-        sold = account.in_stock(f"{query.cloud}/{gpu_id}") and (secure if query.cloud == "SECURE" else community) > 0
+        sold = account.in_stock(f"{query.cloud}/{gpu_id}") and _price(account, query.cloud, gpu_id) > 0
         level = "HIGH" if sold else "NONE"
         centres = [{"id": centre, "name": title, "availability": level} for centre, title in CENTRES.items()]
         versions = [{"version": version, "available": sold} for version in CUDA_VERSIONS]

@@ -125,7 +125,8 @@ def _refuse(refusal: Refusal) -> Response:
 
 def _for_rent(account: Account) -> list[dict[str, Any]]:
     rented = {machine.offer_id for machine in account.alive()}
-    return [o for o in offers() if str(o["id"]) not in rented and account.in_stock(str(o["id"]))]
+    free = [(str(o["id"]), o) for o in offers() if str(o["id"]) not in rented and account.in_stock(str(o["id"]))]
+    return [offer | {"dph_base": account.price(offer_id, offer["dph_base"])} for offer_id, offer in free]
 
 
 def _search(account: Account, query: dict[str, Any]) -> Response:

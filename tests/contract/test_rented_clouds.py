@@ -91,6 +91,16 @@ def test_runpod_does_not_offer_what_is_out_of_stock(runpod: Rented) -> None:
     assert before - {offer.offer_id for offer in offers(runpod)} == {"SECURE//NVIDIA L4"}
 
 
+def test_prices_change_with_the_market(cloud: Rented) -> None:
+    offer = offers(cloud)[-1]
+    key = {"runpod": offer.offer_id.replace("//", "/"), "vastai": offer.offer_id}[cloud.provider.name]
+    cloud.account.behave({"prices": {key: 0.01}})
+    now = next(o for o in offers(cloud) if o.offer_id == offer.offer_id)
+    assert now.price_usd_per_hour == pytest.approx(0.01)
+    created = cloud.run(cloud.provider.create_instance(replace(cloud.request(cloud.name(), ANY), offer=now)))
+    assert created.price_usd_per_hour == pytest.approx(0.01, abs=now.storage_usd_per_hour + 1e-6)
+
+
 def test_what_is_offered_can_be_bought_at_its_price(cloud: Rented) -> None:
     for number, offer in enumerate(offers(cloud)[:8]):
         request = replace(cloud.request(cloud.name(number), ANY), offer=offer)
