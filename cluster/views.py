@@ -47,8 +47,10 @@ def print_findings(console: Console, results: Mapping[str, Any]) -> None:
         for analyzer, records in item["analyzers"].items():
             if analyzer == "scenes":
                 console.print(_scenes_line(records), highlight=False)
-            elif records:
+            elif any(named(record) for record in records):
                 console.print(_seen_table(analyzer, records))
+            else:
+                console.print(f"{analyzer}: {len(records)} records", highlight=False)
     for part in results["parts"]:
         console.print(f"  Parquet: {part}", highlight=False, soft_wrap=True, markup=False)
 

@@ -28,6 +28,7 @@ export class Player {
     this.stage.classList.toggle("empty", !item.url);
     this.media?.remove();
     this.media = null;
+    this.begun = false;
     if (!item.url) return;
     const tag = { video: "video", audio: "audio", image: "img" }[item.media_type.split("/")[0]];
     this.media = h(tag, { src: item.url, controls: tag !== "img", playsinline: true, preload: "metadata", alt: "" });
@@ -41,8 +42,9 @@ export class Player {
     this.everyFrame();
   }
 
-  // A jump may have come before the media did.
+  // A jump may have come before the media did; until here its own idea of the time, 0, does not count.
   begin() {
+    this.begun = true;
     if (this.time) this.media.currentTime = this.time;
     this.onTime(this.time, this.media.duration);
   }
@@ -53,6 +55,7 @@ export class Player {
     this.reason.textContent = "This browser cannot play the file; the timeline shows what was found in it.";
     this.media?.remove();
     this.media = null;
+    this.begun = false;
   }
 
   everyFrame() {
@@ -67,14 +70,14 @@ export class Player {
   }
 
   tick() {
-    if (this.media?.readyState && !this.media.seeking) this.time = this.media.currentTime;
+    if (this.begun && !this.media.seeking) this.time = this.media.currentTime;
     this.draw();
     this.onTime(this.time, this.media?.duration);
   }
 
   seek(time) {
     this.time = time;
-    if (this.media?.readyState) this.media.currentTime = time;
+    if (this.begun) this.media.currentTime = time;
     else this.onTime(time);
     this.draw();
   }

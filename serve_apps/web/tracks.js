@@ -13,9 +13,9 @@ export function tracksOf(found, length, ended) {
 
 function tracksOfAnalyzer(analyzer, records, length, ended) {
   if (analyzer === "scenes") return records.length || ended ? [scenes(records, length)] : [];
-  const level = levelIn(records[0]);
-  if (level) return [levels(analyzer, level, records)];
-  const items = records.flatMap(itemsIn);
+  const measured = numbersIn(records[0]);
+  if (measured.length) return measured.map((name) => levels(analyzer, name, records));
+  const items = records.flatMap(itemsIn).map((item) => ({ ...item, text: item.text ?? analyzer }));
   if (items.some((item) => item.spoken)) return [{ analyzer, name: analyzer, kind: "speech", spans: items.map(span) }];
   const spacing = spacingOf(records.map((record) => record.time_s));
   const byName = new Map();
@@ -33,11 +33,10 @@ function scenes(records, length) {
   return { analyzer: "scenes", name: "scenes", kind: "scenes", spans };
 }
 
-// The one number that a record holds, if it names nothing: a probability, a brightness.
-function levelIn(record = {}) {
-  if (["label", "text", "name", "kind"].some((name) => name in record)) return null;
-  const numbers = Object.keys(record).filter((name) => !PLACE.has(name) && typeof record[name] === "number");
-  return numbers.length === 1 ? numbers[0] : null;
+// The numbers that a record holds, if it names nothing: a probability, a brightness.
+function numbersIn(record = {}) {
+  if (nameOf(record) !== null) return [];
+  return Object.keys(record).filter((name) => !PLACE.has(name) && typeof record[name] === "number");
 }
 
 function levels(analyzer, name, records) {
@@ -64,9 +63,8 @@ export function itemsIn(record) {
   return [{ start, end, spoken, text: nameOf(record), score: record.score ?? null, box: boxOf(record) }];
 }
 
-function nameOf(item) {
-  return String(item.label ?? item.text ?? item.name ?? item.kind ?? "found");
-}
+// Null for what has no name, such as a stretch in which somebody speaks.
+const nameOf = (item) => item.label ?? item.text ?? null;
 
 // {x, y, width, height}, each 0 to 1 of the frame, from the sides that analyzers give; null without a box.
 export function boxOf(item) {

@@ -11,6 +11,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from pipelines.analyzers import load_analyzer
 from pipelines.sinks import write_part
 from serve_apps.tables import analyses, segments, writing
 from tests.browser.conftest import PHONE, Visitor, machine, sample
@@ -138,6 +139,52 @@ def test_boxes_are_drawn_over_the_frame(calm: Served, finished: str, visit: Visi
         }"""
     )
     assert [alpha > 0 for alpha in painted] == [True, True, False, False]
+
+
+FOUND: dict[str, list[dict[str, Any]]] = {
+    "labels": [
+        {"time_s": t, "labels": [{"label": "cab", "score": 0.6}, {"label": "bus", "score": 0.1}]} for t in (0, 1)
+    ],
+    "scenes": [{"time_s": 4.0, "score": 0.9}],
+    "objects": [{"time_s": 2.0, "label": "dog", "score": 0.8, "left": 0.5, "top": 0.5, "right": 0.75, "bottom": 1.0}],
+    "text": [{"time_s": 2.0, "text": "TAXI", "score": 0.9, "left": 0.0, "top": 0.0, "right": 0.5, "bottom": 0.25}],
+    "speech": [{"start_s": 1.0, "end_s": 3.0}],
+    "transcript": [{"start_s": 1.0, "end_s": 3.0, "text": "the invoice", "language": "en", "score": 0.7}],
+    "safety": [{"time_s": 0.0, "nsfw": 0.1}, {"time_s": 1.0, "nsfw": 0.7}],
+    "brightness": [{"time_s": 0.0, "mean": 120.0, "deviation": 30.0}],
+}
+
+
+def test_every_analyzers_records_become_tracks_and_boxes(calm: Served, visit: Visit) -> None:
+    """As each analyzer's own schema has them: a column that is called otherwise would be empty here."""
+    found = {
+        name: pa.Table.from_pylist(rows, schema=load_analyzer(name).schema).to_pylist() for name, rows in FOUND.items()
+    }
+    page = visit().enter()
+    tracks = page.evaluate("async (found) => (await import('/web/tracks.js')).tracksOf(found, 10, true)", found)
+    told = {(track["analyzer"], track["name"], track["kind"]): track["spans"] for track in tracks}
+    assert set(told) == {
+        ("labels", "cab", "seen"),
+        ("scenes", "scenes", "scenes"),
+        ("objects", "dog", "seen"),
+        ("text", "TAXI", "seen"),
+        ("speech", "speech", "seen"),
+        ("transcript", "transcript", "speech"),
+        ("safety", "nsfw", "level"),
+        ("brightness", "mean", "level"),
+        ("brightness", "deviation", "level"),
+    }
+    assert [(s["start"], s["end"]) for s in told["labels", "cab", "seen"]] == [(0, 2)]
+    assert [(s["start"], s["end"]) for s in told["scenes", "scenes", "scenes"]] == [(0, 4), (4, 10)]
+    assert [(s["start"], s["end"], s["text"]) for s in told["transcript", "transcript", "speech"]] == [
+        (1, 3, "the invoice")
+    ]
+    assert told["safety", "nsfw", "level"][0]["start"] == 1
+    boxes = page.evaluate("async (found) => (await import('/web/tracks.js')).boxesAt(found, 2.2)", found)
+    assert [(box["text"], box["box"]) for box in boxes] == [
+        ("dog", {"x": 0.5, "y": 0.5, "width": 0.25, "height": 0.5}),
+        ("TAXI", {"x": 0, "y": 0, "width": 0.5, "height": 0.25}),
+    ]
 
 
 def test_machines_cost_per_second_and_the_month_is_against_its_budget(calm: Served, visit: Visit) -> None:
