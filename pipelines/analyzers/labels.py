@@ -34,7 +34,7 @@ class Labels(PerFrameAnalyzer):
                 "efficientnet-lite0, or torchvision:<name> of a classifier",
             ),
         },
-        packages=("torch", "torchvision"),
+        packages=("torch", "torchvision", "onnxruntime", "onnx"),
     )
     columns = (("labels", _LABELS),)
     units = {"score": "probability, 0 to 1"}  # noqa: RUF012
