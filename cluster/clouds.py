@@ -151,6 +151,7 @@ def _kubernetes(settings: Settings) -> CloudProvider:
         cluster_id=own.ray_cluster,
         namespace=own.namespace,
         groups=own.groups,
+        environment=own.environment,
         price_usd_per_hour=own.price_usd_per_hour,
         **options,
     )

@@ -90,11 +90,15 @@ class LocalCloudSettings(_Frozen):
 
 
 class KubernetesCloudSettings(_Frozen):
-    """The `kubernetes` cloud: worker groups of a RayCluster, by node type. An unset URL is the cluster's own API."""
+    """The `kubernetes` cloud: worker groups of a RayCluster, by node type. An unset URL is the cluster's own API.
+
+    `environment`: variables that pods get instead of what rented machines are told, such as another AIMA_HUB.
+    """
 
     namespace: str = "aima"
     ray_cluster: str = "aima"
     groups: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
     price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
     base_url: str = ""
 

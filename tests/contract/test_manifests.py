@@ -9,7 +9,9 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from cluster.cli import app
 from cluster.config import load_settings
 from cluster.state import TOKENS
 from tests.kubernetes import crd_schema
@@ -194,6 +196,29 @@ def test_the_settings_in_the_cluster_are_valid_and_its_tokens_complete(overlay: 
     readme = (K8S / "README.md").read_text()
     for name in TOKENS:
         assert f"--from-literal={name}=" in readme
+
+
+def test_the_settings_fit_the_manifests(overlay: tuple[Resource, ...]) -> None:
+    settings = load_settings(K8S / "base" / "aima.yaml", {})
+    (ray_cluster,) = of_kind(overlay, "RayCluster").values()
+    groups = {group["groupName"]: group for group in ray_cluster["spec"]["workerGroupSpecs"]}
+    assert settings.kubernetes.ray_cluster == ray_cluster["metadata"]["name"]
+    assert settings.kubernetes.namespace == ray_cluster["metadata"]["namespace"]
+    for node_type, group in settings.kubernetes.groups.items():
+        shape, spec = settings.node_types[node_type], groups[group]
+        (worker,) = containers(spec["template"])
+        assert shape.max_count == spec["maxReplicas"]
+        assert shape.cpus == _cores(worker["resources"]["requests"]["cpu"])
+        assert not shape.gpus
+    host, port = settings.kubernetes.environment["AIMA_HUB"].split(":")
+    assert of_kind(overlay, "Service")[host]["spec"]["ports"][0]["port"] == int(port)
+
+
+def test_the_sweeps_command_is_one_that_aima_understands(overlay: tuple[Resource, ...]) -> None:
+    ((_name, template),) = [t for t in pod_templates(overlay) if t[0] == "CronJob sweep"]
+    program, *arguments = template["spec"]["containers"][0]["command"]
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert (program, result.exit_code) == ("aima", 0), result.output
 
 
 def test_the_priced_configuration_is_what_the_base_requests() -> None:
