@@ -153,7 +153,7 @@ def simulate(
     seed: int = 0,
 ) -> Outcome:
     """Play the trace to its end and back to zero machines. `engine` is an empty database for the ledger."""
-    simulation = _Simulation(trace, policy, engine, max_count, markets, random.Random(seed))  # noqa: S311
+    simulation = _Simulation(trace, policy, engine, max_count, markets, seed)
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(simulation.run())
 
@@ -166,9 +166,10 @@ class _Simulation:
         engine: Engine,
         max_count: int,
         markets: Sequence[Market],
-        dice: random.Random,
+        seed: int,
     ) -> None:
-        self.now, self.trace, self.policy, self.dice = START, trace, policy, dice
+        self.now, self.trace, self.policy, self.seed = START, trace, policy, seed
+        self.drawn: dict[str, tuple[int, int]] = {}
         self.markets = {market.cloud: market for market in markets}
         self.clouds = {cloud: Provider(clock=lambda: self.now, name=cloud) for cloud in self.markets}
         node_type = NodeType("gpu", {"GPU": 1}, max_count, tuple(self.clouds))
@@ -240,13 +241,20 @@ class _Simulation:
             self.reconciler.launch("gpu", min(wanted - coming, self.max_count - len(nodes)), {}, f"call-{self.calls}")
 
     def _draw_market(self) -> None:
-        """Prices, boots and stock as the next purchase will find them."""
+        """Prices, boots and stock as the next purchase will find them: the same ones for every policy."""
+        hour = int((self.now - START) // 3600)
         for cloud, market in self.markets.items():
             provider = self.clouds[cloud]
-            provider.offers, provider.boot_s = (market.sample_offer(self.dice),), market.sample_boot_s(self.dice)
+            asked = provider.calls.get("create", 0)
+            if self.drawn.get(cloud) == (hour, asked):
+                continue
+            self.drawn[cloud] = (hour, asked)
+            dice = random.Random(f"{self.seed} {cloud} {asked}")  # noqa: S311
+            provider.boot_s = market.sample_boot_s(dice)
             provider.faults.clear()
-            if self.dice.random() < market.refusal:
+            if dice.random() < market.refusal:
                 provider.faults.append(Fault.NO_CAPACITY)
+            provider.offers = (market.sample_offer(random.Random(f"{self.seed} {cloud} hour {hour}")),)  # noqa: S311
 
     def _record(self) -> None:
         machines = sum(len(cloud.alive) for cloud in self.clouds.values())

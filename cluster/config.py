@@ -90,6 +90,9 @@ def _explain(error: ValidationError, text: str, path: Path | None, sources: Mapp
     lines = []
     for problem in error.errors():
         keys = tuple(str(key) for key in problem["loc"])
+        if not keys:  # a rule that concerns several settings names them itself
+            lines.append(f"{path or 'settings'}: {problem['msg'].removeprefix('Value error, ')}")
+            continue
         where = sources.get(keys) or f"{path}: line {_line_of(keys, text)}"
         lines.append(f"{where}: {'.'.join(keys)} = {problem['input']!r}: {_way_out(keys, problem)}")
     return "\n".join(lines)

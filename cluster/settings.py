@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autoscaler.types import Trust
 
 CloudName = Literal["local", "runpod", "vastai", "kubernetes"]
+# Their machines are strangers' containers behind NAT.
+RENTED: tuple[CloudName, ...] = ("runpod", "vastai")
 
 
 class _Frozen(BaseModel):
@@ -162,6 +164,17 @@ class Settings(_Frozen):
     kubernetes: KubernetesCloudSettings = KubernetesCloudSettings()
     budgets: BudgetSettings = BudgetSettings()
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
+
+    @model_validator(mode="after")
+    def _rented_machines_can_dial_in(self) -> "Settings":
+        for name, shape in self.node_types.items():
+            rented = [cloud for cloud in shape.clouds if cloud in RENTED]
+            if rented and not (self.overlay.enabled and self.overlay.image):
+                raise ValueError(
+                    f"node_types.{name}.clouds names {rented[0]}, whose machines join through the overlay:"
+                    " set overlay.enabled: true, overlay.public_host to what they can dial, and overlay.image"
+                )
+        return self
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths and the embedded defaults filled in."""

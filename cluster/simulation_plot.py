@@ -29,9 +29,11 @@ def _draw_hours(axes: Any, outcomes: Sequence[Outcome]) -> None:
     bars = axes.bar(names, [o.billed_gpu_s / 3600 for o in outcomes], color=_BILLED, label="billed")
     axes.bar_label(bars, fmt="%.1f")
     axes.bar(names, [o.useful_gpu_s / 3600 for o in outcomes], color=_USEFUL, label="useful", width=0.5)
+    axes.margins(y=0.2)
+    axes.set_xlabel("idle workers are kept for")
     axes.set_ylabel("GPU hours")
-    axes.set_title("Billed and useful hours, by how long idle workers are kept", size=10)
-    axes.legend()
+    axes.set_title("Billed and useful hours", size=10)
+    axes.legend(loc="upper left", ncols=2)
 
 
 def _draw_money(axes: Any, outcomes: Sequence[Outcome]) -> None:
@@ -41,6 +43,7 @@ def _draw_money(axes: Any, outcomes: Sequence[Outcome]) -> None:
     bars = axes.bar(names, costs, color=[_USEFUL] * len(outcomes) + [_BILLED] * 2)
     axes.bar_label(bars, fmt="%.2f")
     axes.set_yscale("log")
+    axes.margins(y=0.1)
     axes.set_ylabel("USD (log)")
     axes.set_title("Cost of the whole trace", size=10)
 
@@ -65,5 +68,6 @@ def _draw_day(axes: Any, outcome: Outcome) -> None:
     axes.fill_between(hours, [m for _at, m, _busy in day], step="post", color=_BILLED, label="machines billed")
     axes.fill_between(hours, [busy for _at, _m, busy in day], step="post", color=_USEFUL, label="at work")
     axes.set_xlabel("hour of the first day with work")
-    axes.set_title(f"Machines, {outcome.policy}", size=10)
-    axes.legend()
+    axes.set_ylim(0, outcome.peak_machines + 1.5)
+    axes.set_title(f"Machines, idle ones kept for {outcome.policy}", size=10)
+    axes.legend(loc="upper left", ncols=2)

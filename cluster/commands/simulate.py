@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from autoscaler.simulation import FixedIdle, Outcome, parse_policy, simulate
 from autoscaler.traces import SHIPPED, Arrival, read_trace
@@ -53,12 +53,12 @@ def _play(arrivals: Sequence[Arrival], policy: FixedIdle, max_count: int, seed: 
 def _table(trace: str, outcomes: list[Outcome]) -> Table:
     first = outcomes[0].figures()
     table = Table(
-        "",
-        "cost",
-        "billed",
+        Column("", no_wrap=True),
+        "USD",
+        "GPU h",
         "useful",
-        "machines",
-        "wait: mean",
+        "bought",
+        "wait s",
         "95 %",
         "longest",
         title=f"{trace}: {first['requests']} requests in {first['hours']:.0f} h",
@@ -68,21 +68,20 @@ def _table(trace: str, outcomes: list[Outcome]) -> Table:
     for outcome in outcomes:
         table.add_row(*_row(outcome.figures()))
     useful_h = first["useful_gpu_s"] / 3600
-    always_on = f"{first['always_on_usd']:.2f} USD"
-    table.add_row(f"always on ({first['peak_machines']} machines)", always_on, "", "", str(first["peak_machines"]))
-    table.add_row("serverless, per second of work", f"{first['serverless_usd']:.2f} USD", f"{useful_h:.1f} h", "100 %")
+    table.add_row(f"always on: {first['peak_machines']}", f"{first['always_on_usd']:.2f}")
+    table.add_row("serverless", f"{first['serverless_usd']:.2f}", f"{useful_h:.1f}", "100%")
     return table
 
 
 def _row(figures: dict[str, Any]) -> list[str]:
     wait = figures["wait_s"]
     return [
-        f"idle: {figures['policy']}",
-        f"{figures['cost_usd']:.2f} USD",
-        f"{figures['billed_gpu_s'] / 3600:.1f} h",
+        f"idle {figures['policy']}",
+        f"{figures['cost_usd']:.2f}",
+        f"{figures['billed_gpu_s'] / 3600:.1f}",
         f"{figures['useful_share']:.0%}",
-        f"{figures['launches']} bought",
-        f"{wait['mean']:.0f} s",
-        f"{wait['p95']:.0f} s",
-        f"{wait['max']:.0f} s",
+        str(figures["launches"]),
+        f"{wait['mean']:.0f}",
+        f"{wait['p95']:.0f}",
+        f"{wait['max']:.0f}",
     ]

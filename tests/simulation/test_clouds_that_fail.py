@@ -350,8 +350,10 @@ def test_a_machine_that_is_given_up_does_not_wait_for_the_next_listing_in_turn()
         world.reconciler.terminate([name], "idle")
         world.tick()
         assert world.machines() == []
-        world.tick(31)
-        assert world.state(name) is IntentState.ENDED
+        world.tick(2)
+        assert world.state(name) is IntentState.ENDED, "its end was not looked for at once"
+        (billed_s,) = world.clouds["red"].billed_s.values()
+        assert world.intent(name).billed_s(world.now) - billed_s <= 2.0
 
 
 def test_a_waiting_launch_asks_for_offers_at_a_bounded_rate() -> None:

@@ -9,7 +9,7 @@ from autoscaler.errors import KeyRefused
 from autoscaler.providers import fake
 from autoscaler.types import Trust
 from cluster.clouds import access_variables, budgets, cloud_names, node_types, pace, policy, providers
-from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, Settings
+from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, OverlaySettings, Settings
 
 
 def zero() -> float:
@@ -18,7 +18,8 @@ def zero() -> float:
 
 def rented(*clouds: str, **values: object) -> Settings:
     shape = NodeTypeSettings.model_validate({"clouds": clouds or ("runpod", "vastai")} | values)
-    return Settings(node_types={"gpu": shape, "here": NodeTypeSettings()})
+    overlay = OverlaySettings(enabled=True, image="aima-worker")
+    return Settings(node_types={"gpu": shape, "here": NodeTypeSettings()}, overlay=overlay)
 
 
 def test_every_need_reaches_the_autoscaler() -> None:

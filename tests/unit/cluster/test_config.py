@@ -43,6 +43,13 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("budgets:\n  per_day_usd: -1\n", ["line 2", "budgets.per_day_usd = -1", "greater than or equal to 0"]),
         ("budgets:\n  clouds:\n    moon: {}\n", ["line 3", "moon", "'local'"]),
         ("budgets:\n  clouds:\n    local: {per_week_usd: 1}\n", ["line 3", "per_week_usd", "per_day_usd"]),
+        ("node_types:\n  gpu:\n    clouds: []\n", ["line 3", "node_types.gpu.clouds", "at least 1"]),
+        ("node_types:\n  gpu:\n    min_cuda: new\n", ["line 3", "node_types.gpu.min_cuda = 'new'", "pattern"]),
+        ("node_types:\n  gpu:\n    trust: friends\n", ["line 3", "'friends'", "'own', 'secure' or 'community'"]),
+        (
+            "node_types:\n  gpu:\n    clouds: [local, runpod]\n",
+            ["aima.yaml", "node_types.gpu.clouds names runpod", "set overlay.enabled: true", "overlay.image"],
+        ),
         ("- a\n", ["line 1", "key: value"]),
         ("a: [\n", ["not valid YAML"]),
     ],
