@@ -22,6 +22,7 @@ _NOT_SETTINGS = {
     "AIMA_JOIN_TOKEN",
     "AIMA_MAX_AGE_S",
     "AIMA_ORCHESTRATOR_URL",
+    "AIMA_PHASES",
 }
 
 

@@ -106,12 +106,6 @@ class Gateway:
         """The first process of a worker on this machine, in a network of its own where that is asked for."""
         return [*self._isolation, sys.executable, "-m", "cluster.worker"]
 
-    def drain(self, name: str, bound_s: float) -> None:
-        """Let the machine finish what it does, for at most `bound_s`; then it ends itself."""
-        node = self._hub.nodes.get(name)
-        if node is not None and node.connection is not None:
-            node.connection.tell({"drain": bound_s})
-
     def _grant(self, name: str, address: NodeAddress) -> Mapping[str, Any]:
         launch = self._fleet.launch(name)
         if launch is None:

@@ -47,7 +47,6 @@ class Rented:
     directory: Path
     once: bool
     ray: subprocess.Popen[bytes] | None = None
-    drain_s: "asyncio.Queue[float]" = field(default_factory=asyncio.Queue)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def live(self) -> str:
@@ -126,17 +125,12 @@ class Rented:
         if await asyncio.to_thread(ray_node.wait_for_port, ray, grant["host"], int(grant["node_manager_port"])):
             self._report("Ray up")
         ended = asyncio.create_task(asyncio.to_thread(ray.wait))
-        drain_most_s = min(_DRAIN_MOST_S, _DRAIN_SHARE * self.max_age_s)
-        bound_s, why = drain_most_s, f"it has reached its maximum age of {self.max_age_s:.0f} s"
-        asked = asyncio.create_task(self.drain_s.get())
-        left_s = _STARTED + self.max_age_s - drain_most_s - time.monotonic()
-        await asyncio.wait({ended, asked}, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
-        if asked.done():
-            bound_s, why = asked.result(), "it was told to finish and go"
-        asked.cancel()
+        bound_s = min(_DRAIN_MOST_S, _DRAIN_SHARE * self.max_age_s)
+        left_s = _STARTED + self.max_age_s - bound_s - time.monotonic()
+        await asyncio.wait({ended}, timeout=max(0.0, left_s))
         if not ended.done():
             await self._drain(bound_s, ended)
-            raise Ending(why)
+            raise Ending(f"it has reached its maximum age of {self.max_age_s:.0f} s")
 
     async def _drain(self, bound_s: float, ended: "asyncio.Task[int]") -> None:
         """Take no new work; running work has `bound_s` seconds. Ray's node does that when it is told to end."""
@@ -154,19 +148,17 @@ class Rented:
 
 
 async def _run(environment: Mapping[str, str]) -> str:
-    drains: asyncio.Queue[float] = asyncio.Queue()
     hub = HubAddress.parse(environment["AIMA_HUB"], environment["AIMA_HUB_KEY"])
     if hub.socket_path:
         bring_up()
     name = environment["AIMA_INSTANCE"]
     worker = Rented(
         name=name,
-        spoke=Spoke(hub, name, environment["AIMA_JOIN_TOKEN"], on_drain=drains.put_nowait),
+        spoke=Spoke(hub, name, environment["AIMA_JOIN_TOKEN"]),
         join_timeout_s=float(environment["AIMA_JOIN_TIMEOUT_S"]),
         max_age_s=float(environment["AIMA_MAX_AGE_S"]),
         directory=Path(tempfile.gettempdir()),
         once=own_instance.detect(environment) is not None,
-        drain_s=drains,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_sigterm, worker)
     return await worker.live()

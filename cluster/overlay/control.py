@@ -1,8 +1,7 @@
 """What hub and spoke tell each other beside the streams: one JSON object per line.
 
 spoke -> hub   first an Enrolment, then {"report": {...}} whenever the machine has come further
-hub -> spoke   first {"grant": {...}} or {"refused": "why"}, then {"peers": [...]} whenever nodes come or go,
-               and {"drain": seconds} when the machine is to finish and go
+hub -> spoke   first {"grant": {...}} or {"refused": "why"}, then {"peers": [...]} whenever nodes come or go
 """
 
 import json

@@ -11,7 +11,7 @@ import random
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,6 @@ class Spoke:
     hub: HubAddress
     name: str
     token: str
-    on_drain: Callable[[float], None] = lambda _seconds: None
     key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
 
     def __post_init__(self) -> None:
@@ -187,11 +186,8 @@ class Spoke:
     async def _listen_to_hub(self) -> None:
         _stdin, stdout = self._control
         while line := await _line(stdout):
-            message = decode(line)
-            if isinstance(peers := message.get("peers"), list):
+            if isinstance(peers := decode(line).get("peers"), list):
                 self._listeners.follow([NodeAddress(str(p["host"]), int(p["base_port"])) for p in peers])
-            if (bound_s := message.get("drain")) is not None:
-                self.on_drain(float(bound_s))
 
     def _send_reports(self) -> None:
         stdin, _stdout = self._control

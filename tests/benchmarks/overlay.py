@@ -6,12 +6,14 @@ its share of a core with idle spokes. Goals: 300 MB/s, 0.5 ms added, 2 MiB a spo
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests import namespaces
@@ -20,6 +22,8 @@ from tests.overlay_hosts import PEER, ROOT, Hosts, Program, hosts
 from tests.overlay_peer import HEAD
 
 _HUB_PORT = 7022
+_PORT = 7023  # of the head, for the plain connection
+_OFFSET = 21  # in a node's block: a port that a Ray process could have
 _PINGS = 2000
 
 
@@ -40,47 +44,47 @@ def main() -> None:
         hosts(network, Path(directory), names) as own,
     ):
         hub = own.start_hub()
-        report = {**_streams(own, options.mb), **_idle(own, hub, names[1:], options.idle_s)}
+        report = {**_streams(own, hub, options.mb), **_idle(own, hub, names[1:], options.idle_s)}
     print(json.dumps(report) if options.json else "\n".join(f"{k:22} {v}" for k, v in report.items()))
 
 
-def _streams(own: Hosts, mb: int) -> dict[str, float]:
+def _streams(own: Hosts, hub: Program, mb: int) -> dict[str, float]:
     _spoke, address = own.join("w1", "n0")
     own.wait_until_reached("w1")
-    plain = _plain_server(own)
-    try:
-        request = f"send {mb * 1_000_000}"
-        down = own.ask("w1", HEAD, request)["seconds"]
-        up = own.ask("head", address, request)["seconds"]
-        direct = own.ask_port("w1", HEAD_ADDRESS, _HUB_PORT + 1, request)["seconds"]
-        over, under = (
-            statistics.median(answer["round_trips_ms"])
-            for answer in (
-                own.ask("w1", HEAD, f"ping {_PINGS}"),
-                own.ask_port("w1", HEAD_ADDRESS, _HUB_PORT + 1, f"ping {_PINGS}"),
-            )
-        )
-    finally:
-        plain.kill()
-        plain.wait()
+    own.where.run("gateway", "nft", "add", "rule", "inet", "aima", "forward", "tcp", "dport", str(_PORT), "accept")
+    with (
+        _service(own, "head", HEAD.base_port + _OFFSET),
+        _service(own, "w1", address.base_port + _OFFSET),
+        _service(own, "head", _PORT),
+    ):
+        send, ping = f"send {mb * 1_000_000}", f"ping {_PINGS}"
+        before = hub.tell("usage")["cpu_s"]
+        down = own.ask_port("w1", HEAD.host, HEAD.base_port + _OFFSET, send)["seconds"]
+        up = own.ask_port("head", address.host, address.base_port + _OFFSET, send)["seconds"]
+        hub_cpu_s = hub.tell("usage")["cpu_s"] - before
+        direct = own.ask_port("w1", HEAD_ADDRESS, _PORT, send)["seconds"]
+        over = statistics.median(own.ask_port("w1", HEAD.host, HEAD.base_port + _OFFSET, ping)["round_trips_ms"])
+        under = statistics.median(own.ask_port("w1", HEAD_ADDRESS, _PORT, ping)["round_trips_ms"])
     return {
         "mb_per_s": round(mb / max(down, up), 1),
         "mb_per_s_to_worker": round(mb / down, 1),
         "mb_per_s_to_head": round(mb / up, 1),
         "mb_per_s_direct": round(mb / direct, 1),
+        "hub_cpu_s_per_gb": round(hub_cpu_s / (2 * mb) * 1000, 2),
         "added_rtt_ms": round(over - under, 3),
     }
 
 
-def _plain_server(own: Hosts) -> subprocess.Popen[bytes]:
-    """The same service at the head's real address, with the gateway's leave."""
-    port = _HUB_PORT + 1
-    own.where.run("gateway", "nft", "add", "rule", "inet", "aima", "forward", "tcp", "dport", str(port), "accept")
-    command = own.where.command("head", [*PEER, "serve", str(port)])
-    process = subprocess.Popen(command, cwd=ROOT)
-    while "error" in own.ask_port("w1", HEAD_ADDRESS, port, "echo on"):
-        time.sleep(0.1)
-    return process
+@contextlib.contextmanager
+def _service(own: Hosts, host: str, port: int) -> Iterator[None]:
+    """The same small service as a process of its own, at every address of the host."""
+    with subprocess.Popen(own.where.command(host, [*PEER, "serve", str(port)]), cwd=ROOT) as process:
+        try:
+            while "error" in own.ask_port(host, "127.0.0.1", port, "echo on"):
+                time.sleep(0.1)
+            yield
+        finally:
+            process.kill()
 
 
 def _idle(own: Hosts, hub: Program, names: list[str], idle_s: float) -> dict[str, float]:
