@@ -14,6 +14,7 @@ from autoscaler.types import Equipment, Intent, IntentState
 from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, worker_environment
 from cluster.admission import Admission, Fleet
 from cluster.joins import Joins
+from cluster.lanes import resource_flags
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.hub import Hub, load_host_key
 from cluster.overlay.ports import is_free
@@ -125,8 +126,7 @@ class Gateway:
             "object_store_bytes": _OBJECT_STORE_BYTES,
             "ray_start_flags": [
                 f"--address={self._card.address.gcs_address}",
-                f"--num-cpus={shape.cpus:g}",
-                f"--num-gpus={shape.gpus:g}",
+                *resource_flags(shape),
                 f"--labels={_labels(launch)}",
                 *address.ray_start_flags(),
             ],

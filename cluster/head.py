@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from cluster.config import load_settings
+from cluster.lanes import ray_resources
 from cluster.ray_node import INLINE_RESULTS, patience
-from cluster.service_settings import ServiceSettings
+from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
@@ -25,7 +26,7 @@ def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard) -
     """Ray's cluster YAML. The empty legacy keys are needed: without them Ray's monitor dies with a KeyError."""
     workers = {
         name: {
-            "resources": {"CPU": shape.cpus, "GPU": shape.gpus},
+            "resources": ray_resources(shape),
             "min_workers": 0,
             "max_workers": shape.max_count,
             "node_config": {},
@@ -114,6 +115,8 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
     return ServiceSettings(
         database_url=settings.database_url,
         storage_uri=settings.storage_uri,
+        queue_url=settings.queue_url,
+        documents_url=settings.documents_url,
         orchestrator_url=card.orchestrator_url,
         fleet_token_file=str(state.token_path("fleet")),
         api_token_file=str(state.token_path("api")),
@@ -125,11 +128,20 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         keep_days=settings.retention.keep_days,
         # The documentation is a page for browsers, which have no key; it is open on this machine only.
         public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),
-        max_workers=sum(shape.max_count for shape in settings.node_types.values() if shape.gpus),
+        max_workers={"gpu": _gpu_workers(settings), "cpu": _cpu_workers(settings)},
         idle_limit_s=settings.scaling.idle_limit_s,
         segment_s=settings.scaling.segment_s,
         media_s_per_worker=settings.scaling.media_s_per_worker,
     )
+
+
+def _gpu_workers(settings: Settings) -> int:
+    return sum(shape.max_count for shape in settings.node_types.values() if shape.gpus)
+
+
+def _cpu_workers(settings: Settings) -> int:
+    shapes = [shape for shape in settings.node_types.values() if not shape.gpus]
+    return sum(shape.max_count * int(shape.cpus // CPUS_PER_WORKER) for shape in shapes)
 
 
 def main() -> int:

@@ -29,6 +29,7 @@ from cluster.database import open_engine
 from cluster.environment import without_secrets
 from cluster.gateway import Gateway, ReconcilerFleet
 from cluster.joins import Joins, Refused
+from cluster.lanes import resource_flags
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import is_free
 from cluster.settings import Settings
@@ -143,8 +144,7 @@ class Orchestrator:
             "grace_s": self.settings.overlay.grace_s,
             "ray_start_flags": [
                 f"--address={self.card.address.gcs_address}",
-                f"--num-cpus={shape.cpus:g}",
-                f"--num-gpus={shape.gpus:g}",
+                *resource_flags(shape),
                 f"--object-store-memory={_OBJECT_STORE_BYTES}",
                 *address.ray_start_flags(),
             ],

@@ -1,4 +1,4 @@
-"""What runs on Ray Serve: the HTTP API with its dispatcher on the head, the GPU deployment on bought workers."""
+"""What runs on Ray Serve: the HTTP API with its dispatcher on the head, the models of each lane on bought workers."""
 
 import asyncio
 import os
@@ -6,7 +6,7 @@ import secrets
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,24 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
+from sqlalchemy import Engine
 
+from cluster.catalog import catalog
 from cluster.database import open_engine
-from cluster.service_settings import ServiceSettings
+from cluster.lanes import CPU_LANE_RESOURCE
+from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.storage import open_storage
-from pipelines.analyzers import analyzer_names
-from pipelines.sources import probe_isolated
+from cluster.tickets import open_tickets
+from pipelines.sources import MediaInfo, probe_isolated
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.auth import Gate
-from serve_apps.catalog import AnalyzerInfo, Catalog
+from serve_apps.catalog import Catalog
 from serve_apps.context import Service
 from serve_apps.database_queue import DatabaseQueue
 from serve_apps.dispatcher import Dispatcher, DispatchPolicy, RunSegment
-from serve_apps.documents import DatabaseDocuments
+from serve_apps.documents import DatabaseDocuments, Documents
+from serve_apps.documents_mongo import MongoDocuments
 from serve_apps.event_hub import EventHub
 from serve_apps.keys import Keys
 from serve_apps.lifecycle import Lifecycle
@@ -37,11 +41,18 @@ from serve_apps.models.segments import SegmentModel
 from serve_apps.objects import Objects
 from serve_apps.pricing import Pricing
 from serve_apps.prober import Prober
+from serve_apps.probing import probe_media
 from serve_apps.running import lifespan_of
 from serve_apps.store import Store
+from serve_apps.tickets import TicketOffice
 from serve_apps.uploads import Uploads
 
 APP_NAME = "aima"
+_DEPLOYMENTS = {Lane.GPU: "SegmentModel", Lane.CPU: "CpuSegmentModel"}
+_ACTOR_OPTIONS: dict[Lane, dict[str, Any]] = {
+    Lane.GPU: {"num_gpus": 1, "num_cpus": 1},
+    Lane.CPU: {"num_gpus": 0, "num_cpus": 0, "resources": {CPU_LANE_RESOURCE: CPUS_PER_WORKER}},
+}
 # Two at a replica: one decodes while the other's batch is on the GPU.
 SEGMENTS_PER_WORKER = 2
 # Serve counts a request twice, queued and running, until a replica has accepted it, and a young replica on a busy
@@ -61,16 +72,32 @@ def deploy(settings: ServiceSettings) -> None:
 
 
 def application(settings: ServiceSettings) -> Any:
-    """The Serve application: `Api` (always one, on the head) in front of `SegmentModel` (zero to max_workers)."""
-    model = serve.deployment(
+    """The Serve application: `Api` (always one, on the head) in front of a model deployment for each lane."""
+    api = serve.deployment(
+        serve.ingress(lambda: _build_api(settings))(),
+        name="Api",
+        num_replicas=1,
+        max_ongoing_requests=1000,
+        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
+    )
+    return api.bind(*(_model(lane, settings).bind() for lane in _lanes(settings)))
+
+
+def _lanes(settings: ServiceSettings) -> list[Lane]:
+    return [Lane(lane) for lane, workers in settings.max_workers.items() if workers]
+
+
+def _model(lane: Lane, settings: ServiceSettings) -> Any:
+    """A lane's deployment: zero to its most workers."""
+    return serve.deployment(
         SegmentModel,
-        name="SegmentModel",
-        ray_actor_options={"num_gpus": 1, "num_cpus": 1},
+        name=_DEPLOYMENTS[lane],
+        ray_actor_options=_ACTOR_OPTIONS[lane],
         max_ongoing_requests=SEGMENTS_PER_WORKER,
         graceful_shutdown_wait_loop_s=0.2,
         autoscaling_config=AutoscalingConfig(
             min_replicas=0,
-            max_replicas=max(1, settings.max_workers),
+            max_replicas=settings.max_workers[lane],
             target_ongoing_requests=SEGMENTS_PER_WORKER,
             upscale_delay_s=_SECOND_REPLICA_DELAY_S,
             downscale_delay_s=settings.idle_limit_s,
@@ -79,14 +106,6 @@ def application(settings: ServiceSettings) -> Any:
             look_back_period_s=1,
         ),
     )
-    api = serve.deployment(
-        serve.ingress(lambda: _build_api(settings))(),
-        name="Api",
-        num_replicas=1,
-        max_ongoing_requests=1000,
-        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
-    )
-    return api.bind(model.bind())
 
 
 def _build_api(settings: ServiceSettings) -> FastAPI:
@@ -94,51 +113,59 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     engine = open_engine(settings.database_url)
     store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
     store.create_tables()
-    catalog = Catalog({name: AnalyzerInfo(name) for name in analyzer_names()}, _no_options)
+    lanes = _lanes(settings)
+    analyzers = catalog(lanes)
+    media = MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage)
+
+    def readable(uri: str) -> str:
+        return objects.readable(media.readable(uri))
+
     dispatcher = Dispatcher(
         queue=DatabaseQueue(engine, time.time),
-        run_segment={Lane.GPU: _runner("SegmentModel")},
-        probe=probe_isolated,
+        run_segment={lane: _runner(_DEPLOYMENTS[lane]) for lane in lanes},
+        probe=_probe,
         policy=_policy(settings, objects.base_uri),
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
-        lane_of=catalog.lane_of,
-        readable=objects.readable,
+        lane_of=analyzers.lane_of,
+        readable=readable,
     )
-    service = _service(settings, store, objects, catalog, dispatcher)
-    app = create_app(service, Prober(probe_isolated, objects.readable), public_docs=settings.public_docs)
-    app.router.lifespan_context = lifespan_of(service, dispatcher, settings.allow_private_hosts)
+    office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
+    service = _service(settings, store, objects, analyzers, media, _submitted(dispatcher, office))
+    app = create_app(service, Prober(_probe, readable), public_docs=settings.public_docs)
+    app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
     return app
 
 
 def _service(
-    settings: ServiceSettings, store: Store, objects: Objects, catalog: Catalog, dispatcher: Dispatcher
+    settings: ServiceSettings,
+    store: Store,
+    objects: Objects,
+    analyzers: Catalog,
+    media: MediaPolicy,
+    submitted: Callable[[str], None],
 ) -> Service:
     hub, keys = EventHub(store), Keys(store.engine, time.time)
     root_token = Path(settings.api_token_file).read_text(encoding="utf-8")
 
-    def submitted(_analysis_id: str) -> None:
-        dispatcher.wake()
-        hub.look_now()
-
     return Service(
         store=store,
         lifecycle=Lifecycle(store.engine, time.time),
-        documents=DatabaseDocuments(store.engine),
+        documents=_documents(settings.documents_url, store.engine),
         uploads=Uploads(store.engine, time.time, objects),
         objects=objects,
         keys=keys,
         gate=Gate(keys, root_token, time.time),
         hub=hub,
         fleet=_fleet_reader(settings),
-        catalog=catalog,
-        policy=MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage),
+        catalog=analyzers,
+        policy=media,
         submitted=submitted,
         pricing=Pricing(
             segment_s=settings.segment_s,
             segments_per_worker=SEGMENTS_PER_WORKER,
             idle_limit_s=settings.idle_limit_s,
             media_s_per_worker=settings.media_s_per_worker,
-            max_workers={Lane.GPU: settings.max_workers},
+            max_workers=_workers(settings),
         ),
         keep_days=settings.keep_days,
     )
@@ -147,11 +174,15 @@ def _service(
 def _policy(settings: ServiceSettings, storage_uri: str) -> DispatchPolicy:
     return DispatchPolicy(
         storage_uri=storage_uri,
-        max_workers={Lane.GPU: settings.max_workers},
+        max_workers=_workers(settings),
         segments_per_worker=SEGMENTS_PER_WORKER,
         segment_s=settings.segment_s,
         media_s_per_worker=settings.media_s_per_worker,
     )
+
+
+def _probe(uri: str) -> MediaInfo:
+    return probe_media(uri, probe_isolated)
 
 
 def _runner(deployment: str) -> RunSegment:
@@ -160,10 +191,26 @@ def _runner(deployment: str) -> RunSegment:
     return run
 
 
-def _no_options(_name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    if options:
-        raise ValueError("it has no options")
-    return options
+def _submitted(dispatcher: Dispatcher, office: TicketOffice) -> Callable[[str], None]:
+    """What follows a stored request: our own dispatcher looks now, others hear of it."""
+
+    def submitted(analysis_id: str) -> None:
+        dispatcher.wake()
+        office.send(analysis_id)
+
+    return submitted
+
+
+def _documents(url: str, engine: Engine) -> Documents:
+    if not url or url == "database":
+        return DatabaseDocuments(engine)
+    if not url.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("documents_url: leave it empty for the database, or give a mongodb:// URL")
+    return MongoDocuments(url)
+
+
+def _workers(settings: ServiceSettings) -> dict[Lane, int]:
+    return {lane: settings.max_workers[lane] for lane in _lanes(settings)}
 
 
 def _fleet_reader(settings: ServiceSettings) -> Callable[[], Awaitable[dict[str, Any]]]:

@@ -1,7 +1,11 @@
 """What the service is told, as text that its own process reads. It imports nothing: the head has no use for Ray's."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+
+# A replica of the CPU lane runs two segments side by side.
+CPUS_PER_WORKER = 2
 
 
 @dataclass(frozen=True)
@@ -10,6 +14,8 @@ class ServiceSettings:
 
     database_url: str
     storage_uri: str
+    queue_url: str
+    documents_url: str
     orchestrator_url: str
     fleet_token_file: str
     api_token_file: str
@@ -20,7 +26,7 @@ class ServiceSettings:
     media_storage: tuple[str, ...]
     keep_days: float | None
     public_docs: bool
-    max_workers: int
+    max_workers: Mapping[str, int]  # by lane; 0: the lane's analyzers run on the other one
     idle_limit_s: float
     segment_s: float
     media_s_per_worker: float

@@ -21,6 +21,7 @@ class NodeTypeSettings(_Frozen):
     """A kind of worker: what Ray may place on it, how many may be bought at most, and what a rented machine needs.
 
     Offers of all its clouds compete. Empty lists allow everything; machines of this cluster are taken as they are.
+    One without GPUs serves the CPU lane only.
     """
 
     cpus: Annotated[float, Field(gt=0)] = 4.0
@@ -149,11 +150,16 @@ class OverlaySettings(_Frozen):
 
 
 class Settings(_Frozen):
-    """Everything a cluster can be told. Unset paths follow `state_dir`."""
+    """Everything a cluster can be told. Unset paths follow `state_dir`.
+
+    `queue_url` is amqp://, redis:// or sqs://, `documents_url` mongodb://; unset, the database serves for both.
+    """
 
     state_dir: Path = Path("~/.aima")
     database_url: str = ""
     storage_uri: str = ""
+    queue_url: str = ""
+    documents_url: str = ""
     http: HttpSettings = HttpSettings()
     api: ApiAccessSettings = ApiAccessSettings()
     scaling: ScalingSettings = ScalingSettings()
@@ -163,7 +169,7 @@ class Settings(_Frozen):
     overlay: OverlaySettings = OverlaySettings()
     kubernetes: KubernetesCloudSettings = KubernetesCloudSettings()
     budgets: BudgetSettings = BudgetSettings()
-    node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings()}
+    node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings(), "cpu": NodeTypeSettings(gpus=0)}
 
     @model_validator(mode="after")
     def _rented_machines_can_dial_in(self) -> "Settings":

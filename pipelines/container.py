@@ -11,6 +11,7 @@ import av
 import av.error
 
 from pipelines.errors import MediaError
+from pipelines.http_file import open_http
 
 _OPEN_TIMEOUT_S = 20.0
 _READ_TIMEOUT_S = 60.0
@@ -20,7 +21,6 @@ _FORMATS = (
     "mov,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,ogg,asf,h264,hevc,av1,obu,ivf,m4v,mjpeg,mxf,gif,dv,wtv,rm,"
     "wav,mp3,aac,flac,aiff,amr,ac3"
 )
-_PROTOCOLS = {"": "file", "file": "file", "http": "http,https,tls,tcp", "https": "http,https,tls,tcp"}
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,12 @@ def _open(uri: str) -> Any:
     scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
     if scheme == "s3":
         return av.open(_object_store_file(uri), options=options)
-    if scheme not in _PROTOCOLS:
+    if scheme in ("http", "https"):
+        return av.open(open_http(uri), options=options)  # not by FFmpeg: it would go wherever it is sent
+    if scheme not in ("", "file"):
         raise MediaError(uri, f"cannot read {scheme}:// addresses")
-    options["protocol_whitelist"] = _PROTOCOLS[scheme]
-    address = uri if scheme.startswith("http") else "file:" + _checked_path(uri)
-    return av.open(address, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
+    options["protocol_whitelist"] = "file"
+    return av.open("file:" + _checked_path(uri), options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
 
 
 def _checked_path(uri: str) -> str:

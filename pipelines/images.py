@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pipelines.analyzers import Analyzer
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
+from pipelines.http_file import open_http
 from pipelines.sampling import Segment
 
 # What Pillow may try: formats whose readers are in wide use. Others (PDF, PS, FITS ...) have no business here.
@@ -81,6 +82,8 @@ def _read(uri: str) -> bytes:
 def _stream(uri: str) -> Any:
     if "://" not in uri or uri.startswith("file://"):
         return Path(uri.removeprefix("file://")).open("rb")
+    if uri.startswith(("http://", "https://")):
+        return open_http(uri)
     from pyarrow import fs  # noqa: PLC0415
 
     filesystem, path = fs.FileSystem.from_uri(uri)

@@ -29,7 +29,7 @@ def report(fleet: Mapping[str, Any], since: float) -> dict[str, Any]:
         "now_usd_per_hour": round(now, 6),
         "machines_usd": round(total, 6),
         "by_cloud": {cloud: round(usd, 6) for cloud, usd in by_cloud.items()},
-        "budgets": dict(fleet.get("budgets") or {}),
+        "spending": dict(fleet.get("spending") or {}),
     }
 
 

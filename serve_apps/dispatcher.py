@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 RunSegment = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
 Probe = Callable[[str], MediaInfo]
 LaneOf = Callable[[str], str]
-_PLANS_AT_ONCE = 4
+_PLANS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Dispatcher:
         self._queue, self._run_segment, self._probe, self._readable = queue, run_segment, probe, readable
         self._policy, self._owner, self._lane_of = policy, owner, lane_of
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
         self._planning: set[asyncio.Task[None]] = set()
         self._pending = False
@@ -80,8 +81,14 @@ class Dispatcher:
         """Look for work now. Call from the loop's own thread."""
         self._wake.set()
 
+    def wake_from_thread(self, _hint: str = "") -> None:
+        """The same from any thread; before the loop runs, nothing is to be woken."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then hand back what is claimed."""
+        self._loop = asyncio.get_running_loop()
         renewals = asyncio.create_task(self._renew_leases())
         while not stop.is_set():
             try:
@@ -139,7 +146,8 @@ class Dispatcher:
                 plans.append(dict.fromkeys(lanes, segments))
             await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
         except MediaError as error:
-            await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), error.uri)
+            # Not the error's own URI: that may be presigned, and is a secret then.
+            await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), uri)
         except Exception:
             _log.exception("planning %s failed; its lease runs out and it is planned again", analysis.id)
         self.wake()
@@ -159,12 +167,14 @@ class Dispatcher:
             self.wake()
 
     def _task(self, segment: ClaimedSegment) -> SegmentTask:
+        names = tuple(name for name in segment.analyzers if self._lane_of(name) == segment.key.lane)
         return SegmentTask(
             media_uri=self._readable(segment.media_uri),
             segment=Segment(segment.segment_index, segment.start_s, segment.end_s, segment.last),
             info=MediaInfo.from_dict(segment.info),
-            analyzers=tuple(name for name in segment.analyzers if self._lane_of(name) == segment.key.lane),
+            analyzers=names,
             output_uri=output_uri(self._policy.storage_uri, segment.analysis_id, segment.media_index),
+            options={name: segment.options[name] for name in names if name in segment.options},
         )
 
     def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> None:

@@ -1,33 +1,24 @@
 """Which media a request may name: files below the media roots, objects, and hosts of the public internet."""
 
-import ipaddress
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from pipelines.http_file import public_only
+from pipelines.public_hosts import NotPublic, addresses_of, public_address
+
 _WAYS = "give an absolute path, file://, http://, https:// or s3://"
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class MediaRefused(ValueError):
     """The media may not be analysed; the message says why and the way out."""
 
 
-def addresses_of(host: str) -> list[str]:
-    """The addresses that a host name resolves to; none if it does not resolve here."""
-    try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-    except (OSError, UnicodeError):
-        return []
-
-
 @dataclass(frozen=True)
 class MediaPolicy:
-    """The rules of one service. A host is judged by its addresses now: what reads it later must judge redirects."""
+    """The rules of one service. A host is judged by its addresses now, and by its reader again."""
 
     roots: tuple[str, ...]
     allow_private_hosts: bool = False
@@ -51,9 +42,15 @@ class MediaPolicy:
             raise MediaRefused(f"the URL names no host; {_WAYS}")
         if parts.scheme == "s3":
             self._check_storage(uri, parts)
-        else:
-            self._check_host(host)
-        return uri
+            return uri
+        self._check_host(host)
+        return uri.partition("#")[0]
+
+    def readable(self, uri: str) -> str:
+        """What the reader is given: strangers' URLs are marked, so that it judges each connection again."""
+        if self.allow_private_hosts or not uri.startswith(("http://", "https://")):
+            return uri
+        return public_only(uri)
 
     def _check_storage(self, uri: str, parts: SplitResult) -> None:
         # A query names another endpoint, dots another folder: neither is judged by a prefix.
@@ -77,34 +74,15 @@ class MediaPolicy:
         return str(path)
 
     def _check_host(self, host: str) -> None:
-        if not self.allow_private_hosts and self.resolve(host):
+        if self.allow_private_hosts or not self.resolve(host):
+            return
+        try:
             public_address(host, self.resolve)
-
-
-def public_address(host: str, resolve: Callable[[str], list[str]] = addresses_of) -> str:
-    """An address to connect to. Raises MediaRefused if the host has none, or one that is not public."""
-    found = resolve(host)
-    for address in found:
-        if not _is_public(ipaddress.ip_address(address.partition("%")[0])):
-            raise MediaRefused(
-                f"{host} is {address}, not on the public internet; media.allow_private_hosts: true allows it"
-            )
-    if not found:
-        raise MediaRefused(f"{host} is not known to the resolver")
-    return found[0]
+        except NotPublic as error:
+            raise MediaRefused(f"{error}; media.allow_private_hosts: true allows it") from None
 
 
 def _file_path(parts: SplitResult) -> str:
     if parts.netloc not in ("", "localhost"):
         raise MediaRefused(f"file://{parts.netloc} is another machine; write file:///absolute/path")
     return unquote(parts.path)
-
-
-def _is_public(address: IpAddress) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return _is_public(inner)
-    return address.is_global and not address.is_multicast

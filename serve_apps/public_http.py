@@ -12,15 +12,20 @@ import anyio
 import httpcore
 import httpx
 
-from serve_apps.media_policy import MediaRefused, addresses_of, public_address
+from pipelines.public_hosts import NotPublic, addresses_of, public_address
 
 
-class _PublicBackend(httpcore.AsyncNetworkBackend):
+class PublicBackend(httpcore.AsyncNetworkBackend):
     """Opens TCP connections to public addresses only."""
 
-    def __init__(self, allow_private: bool, resolve: Callable[[str], list[str]]) -> None:
+    def __init__(
+        self,
+        allow_private: bool,
+        resolve: Callable[[str], list[str]] = addresses_of,
+        wire: httpcore.AsyncNetworkBackend | None = None,
+    ) -> None:
         self._allow_private, self._resolve = allow_private, resolve
-        self._inner = httpcore.AnyIOBackend()
+        self._wire = wire or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -34,9 +39,9 @@ class _PublicBackend(httpcore.AsyncNetworkBackend):
         if not self._allow_private:
             try:
                 host = await anyio.to_thread.run_sync(public_address, host, self._resolve)
-            except MediaRefused as error:
+            except NotPublic as error:
                 raise httpcore.ConnectError(str(error)) from None
-        return await self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return await self._wire.connect_tcp(host, port, timeout, local_address, socket_options)
 
 
 def public_client(
@@ -46,7 +51,7 @@ def public_client(
     transport = httpx.AsyncHTTPTransport(trust_env=False)
     transport._pool = httpcore.AsyncConnectionPool(
         ssl_context=ssl.create_default_context(),
-        network_backend=_PublicBackend(allow_private, resolve),
+        network_backend=PublicBackend(allow_private, resolve),
         max_connections=20,
         max_keepalive_connections=0,
     )

@@ -13,6 +13,7 @@ from serve_apps.erasing import erase_expired
 from serve_apps.indexer import index_some
 from serve_apps.metering import meter
 from serve_apps.public_http import public_client
+from serve_apps.tickets import TicketOffice
 from serve_apps.webhook_sender import WebhookSender
 
 Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
@@ -39,7 +40,7 @@ def chores(service: Service, sender: WebhookSender) -> dict[str, Chore]:
     }
 
 
-def lifespan_of(service: Service, dispatcher: Dispatcher, allow_private_hosts: bool) -> Lifespan:
+def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice, allow_private_hosts: bool) -> Lifespan:
     """The dispatcher and the chores work from the app's start to its end."""
 
     @contextlib.asynccontextmanager
@@ -51,8 +52,10 @@ def lifespan_of(service: Service, dispatcher: Dispatcher, allow_private_hosts: b
                 asyncio.create_task(dispatcher.run(stop)),
                 asyncio.create_task(run_chores(chores(service, sender), stop)),
             ]
+            office.start()
             yield
             stop.set()
+            office.stop()
             dispatcher.wake()
             await asyncio.gather(*work)
 

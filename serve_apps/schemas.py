@@ -176,10 +176,11 @@ class MediaResults(BaseModel):
 
 
 class Results(BaseModel):
-    """What has been found so far, and the Parquet parts that hold all of it."""
+    """What has been found so far, and the Parquet parts that hold all of it; `error`: why there is no more."""
 
     id: str
     state: str
+    error: ErrorView | None
     media: list[MediaResults]
     parts: list[str]
 

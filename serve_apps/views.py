@@ -148,7 +148,13 @@ def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_rec
     for (index, analyzer), total in totals.items():
         if total > max_records:
             media[index].truncated[analyzer] = total
-    return Results(id=analysis.id, state=analysis.state.value, media=media, parts=[part.uri for part in parts])
+    return Results(
+        id=analysis.id,
+        state=analysis.state.value,
+        error=None if analysis.error is None else ErrorView(**analysis.error),
+        media=media,
+        parts=[part.uri for part in parts],
+    )
 
 
 def delivery_views(engine: Engine, analysis_id: str) -> list[DeliveryView]:

@@ -1,23 +1,34 @@
 """The service's API on parts of its own: a database, a storage, a fleet and a clock that tests set."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
+from cluster.database import open_engine
 from cluster.storage import open_storage
 from pipelines.errors import MediaError
+from pipelines.public_hosts import addresses_of
+from pipelines.sampling import plan_segments
+from pipelines.sinks import write_part
 from pipelines.sources import MediaInfo
 from serve_apps.analyses import Lane
+from serve_apps.api import create_app
 from serve_apps.auth import Gate
 from serve_apps.catalog import AnalyzerInfo, Catalog, OptionInfo
 from serve_apps.context import Service
+from serve_apps.database_queue import DatabaseQueue
 from serve_apps.documents import DatabaseDocuments
 from serve_apps.event_hub import EventHub
 from serve_apps.keys import Keys
 from serve_apps.lifecycle import Lifecycle
+from serve_apps.listing import Filter, list_analyses
 from serve_apps.media_policy import MediaPolicy
 from serve_apps.prober import Prober
 from serve_apps.store import Store
@@ -43,6 +54,77 @@ class FakeFleet:
             return self.view
 
         return read
+
+
+@dataclass
+class Running:
+    """The API on a database of its own, with a fleet and a clock that tests set."""
+
+    app: FastAPI
+    http: TestClient
+    service: Service
+    queue: DatabaseQueue
+    media: Path
+    fleet: FakeFleet
+    clock: list[float]
+    woken: list[str]
+    public_hosts: set[str]
+
+    def submit(self, **more: Any) -> dict[str, Any]:
+        """Ask for an analysis of the clip; its view."""
+        reply = self.http.post("/v1/analyses", json={"media": str(self.media), "analyzers": ["labels"]} | more)
+        assert reply.status_code == 202, reply.text
+        return dict(reply.json())
+
+    def finish(self, analysis_id: str) -> None:
+        """Run its only segment: three records in four seconds on i-1."""
+        self.begin(analysis_id, 1)
+
+    def begin(self, analysis_id: str, segments: int) -> None:
+        """Run the first of its segments."""
+        self.queue.plan(analysis_id, [{}], [{Lane.GPU: plan_segments(10.0 * segments, 10.0)}])
+        (segment,) = self.queue.claim_segments("me", Lane.GPU, 1, 60)
+        self.queue.first_frame(segment.key, "me", self.clock[0], "i-1")
+        self.clock[0] += 4
+        folder = f"{self.service.objects.base_uri}/analyses/{analysis_id}/0000/labels"
+        table = pa.table({"time_s": [0.0, 0.5, 1.0], "labels": [["golden retriever"], ["tabby cat"], ["Dog sled"]]})
+        part = write_part(table, folder, 0)
+        self.queue.complete_segment(segment.key, "me", {"frames": 250, "parts": {"labels": part}}, "i-1", 4.0)
+
+    def newest(self) -> list[str]:
+        """The ids of all analyses."""
+        return [a.id for a in list_analyses(self.service.store.engine, Filter(), 100)[0]]
+
+
+@contextmanager
+def running_service(folder: Path) -> Iterator[Running]:
+    """The API on a fresh database, with one clip that may be analysed."""
+    engine = open_engine(f"sqlite:///{folder / 'test.db'}")
+    clock, woken, fleet, public_hosts = [1_700_000_000.0], list[str](), FakeFleet(), set[str]()
+    media = folder / "media" / "clip.mp4"
+    media.parent.mkdir()
+    media.write_bytes(b"not looked into")
+    policy = MediaPolicy(
+        (str(media.parent),),
+        storage=("s3://videos/public",),
+        resolve=lambda host: ["93.184.216.34"] if host in public_hosts else addresses_of(host),
+    )
+    made = build_service(engine, lambda: clock[0], folder, fleet, woken.append, policy=policy)
+    app = create_app(made, build_prober(), live=lambda: {"segments_running": 0})
+    queue = DatabaseQueue(engine, lambda: clock[0])
+    with TestClient(app, headers=BEARER, raise_server_exceptions=False) as http:
+        yield Running(app, http, made, queue, media, fleet, clock, woken, public_hosts)
+    engine.dispose()
+
+
+def problem(reply: Any, status: int, field: str | None) -> dict[str, Any]:
+    """The reply's problem, which must have this status and name this field."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = reply.json()
+    assert body["status"] == status
+    assert body.get("field") == field, body
+    return body
 
 
 def check_options(name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +177,7 @@ def build_service(
         "hub": EventHub(store, poll_s=0.02),
         "fleet": fleet.reader(),
         "catalog": CATALOG,
-        "policy": MediaPolicy((str(folder / "media"),), storage=("s3://videos/public",)),
+        "policy": MediaPolicy((str(folder / "media"),)),
         "submitted": submitted,
     }
     return Service(**parts | changed)

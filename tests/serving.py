@@ -31,6 +31,7 @@ from serve_apps.models.segments import SegmentModel
 from serve_apps.prober import Prober
 from serve_apps.running import lifespan_of
 from serve_apps.store import Store
+from serve_apps.tickets import NoTickets, TicketOffice
 from serve_apps.uploads import Uploads
 from tests.service import FakeFleet, build_service
 from tests.waiting import wait_until
@@ -112,7 +113,9 @@ def _app(served: Served, store: Store, directory: Path, media_root: Path) -> Fas
     )
     dispatcher = _dispatcher(served, service)
     app = create_app(service, Prober(probe_isolated, objects.readable))
-    app.router.lifespan_context = lifespan_of(service, dispatcher, False)
+    app.router.lifespan_context = lifespan_of(
+        service, dispatcher, TicketOffice(NoTickets(), dispatcher.wake_from_thread), False
+    )
     return app
 
 

@@ -20,7 +20,7 @@ from serve_apps.keys import Scope
 from serve_apps.media_policy import MediaRefused
 from serve_apps.media_types import sniff
 from serve_apps.playback import Signer
-from serve_apps.problems import PROBLEM_RESPONSES, ProblemError, responses
+from serve_apps.problems import ProblemError, responses
 from serve_apps.public_http import public_client
 from serve_apps.schemas import FieldProblem
 
@@ -59,7 +59,7 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/analyses/{analysis_id}/media/{index}", tags=["results"])
     signer = Signer()
 
-    @router.get("", dependencies=[Depends(service.gate.requires(Scope.READ))], responses=PROBLEM_RESPONSES)
+    @router.get("", dependencies=[Depends(service.gate.requires(Scope.READ))], responses=responses(404))
     async def view(analysis_id: str, index: MediaIndex) -> MediaView:
         """What kind of media it is, and an address at which a browser can play it."""
         uri = await _uri(service, analysis_id, index)

@@ -19,7 +19,8 @@ class CostsView(BaseModel):
     """Money in USD. `now_usd_per_hour` is what runs; the rest is since the month began (`since`, UTC).
 
     `machines_usd` is what the instances cost that the fleet remembers; `by_key` is the share of it that analyses have
-    used, by who asked for them: less, since a boot for nothing is nobody's. `budgets` is what limits the fleet.
+    used, by who asked for them: less, since a boot for nothing is nobody's. `spending` is what the budgets are checked
+    against: USD by hour, day and month for each cloud and all together, the limits, and warnings.
     """
 
     since: str
@@ -27,7 +28,7 @@ class CostsView(BaseModel):
     machines_usd: float
     by_cloud: dict[str, float]
     by_key: dict[str, float]
-    budgets: dict[str, Any]
+    spending: dict[str, Any]
 
 
 def open_routes(service: Service, live: Callable[[], dict[str, Any]]) -> APIRouter:

@@ -168,7 +168,10 @@ async def _take_form(service: Service, request: Request, key: ApiKey) -> Upload:
             with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as part:
                 part.write(await file.read(upload.size_of(number)))
                 await asyncio.to_thread(service.uploads.put_part, upload, number, part)
-    return await _complete(service, upload)
+    try:
+        return await asyncio.to_thread(service.uploads.complete, upload)
+    except UploadRefused as error:
+        raise refuse_fields([FieldProblem(field="file", value=name, detail=f"file: {error}")]) from None
 
 
 async def _complete(service: Service, upload: Upload) -> Upload:

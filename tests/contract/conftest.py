@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from tests.contract.databases import SCHEMA, FakeClock, postgresql, sqlite
+from tests.contract.databases import FakeClock, postgresql_schema, sqlite
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """An empty database of each kind."""
-    made = sqlite(tmp_path) if request.param == "sqlite" else postgresql()
-    yield made
     if request.param == "postgresql":
-        with made.begin() as connection:
-            connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+        with postgresql_schema() as made:
+            yield made
+        return
+    made = sqlite(tmp_path)
+    yield made
     made.dispose()
 
 

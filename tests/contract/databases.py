@@ -1,6 +1,8 @@
 """The databases that the contract suites run on, and a clock."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,13 @@ def postgresql() -> Engine:
             raise
         pytest.skip(f"no PostgreSQL answers at {POSTGRES}")
     return engine
+
+
+@contextmanager
+def postgresql_schema() -> Iterator[Engine]:
+    """The same, with its schema dropped in the end."""
+    engine = postgresql()
+    yield engine
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+    engine.dispose()

@@ -2,77 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
-from cluster.database import open_engine
 from pipelines.sampling import plan_segments
-from pipelines.sinks import write_part
-from serve_apps import context
 from serve_apps.analyses import Lane
-from serve_apps.api import create_app
-from serve_apps.database_queue import DatabaseQueue
 from serve_apps.event_hub import EventHub
-from serve_apps.listing import Filter, list_analyses
 from serve_apps.media_policy import MediaPolicy, MediaRefused
 from serve_apps.store import Store
-from tests.service import BEARER, FakeFleet, build_prober, build_service
+from tests.service import Running, problem
 
 LOCAL = {"name": "i-1", "cloud": "local", "state": "bought", "phase": "a Ray node", "joined": True, "cost_usd": 0.5}
-
-
-@dataclass
-class Running:
-    """The API on a database of its own, with a fleet and a clock that tests set."""
-
-    app: FastAPI
-    http: TestClient
-    service: context.Service
-    queue: DatabaseQueue
-    media: Path
-    fleet: FakeFleet
-    clock: list[float]
-    woken: list[str]
-
-    def submit(self, **more: Any) -> dict[str, Any]:
-        reply = self.http.post("/v1/analyses", json={"media": str(self.media), "analyzers": ["labels"]} | more)
-        assert reply.status_code == 202, reply.text
-        return dict(reply.json())
-
-    def finish(self, analysis_id: str) -> None:
-        self.queue.plan(analysis_id, [{}], [{Lane.GPU: plan_segments(10.0)}])
-        (segment,) = self.queue.claim_segments("me", Lane.GPU, 1, 60)
-        self.queue.first_frame(segment.key, "me", self.clock[0], "i-1")
-        self.clock[0] += 4
-        folder = f"{self.service.objects.base_uri}/analyses/{analysis_id}/0000/labels"
-        table = pa.table({"time_s": [0.0, 0.5, 1.0], "labels": [["golden retriever"], ["tabby cat"], ["Dog sled"]]})
-        part = write_part(table, folder, 0)
-        self.queue.complete_segment(segment.key, "me", {"frames": 250, "parts": {"labels": part}}, "i-1", 4.0)
-
-    def newest(self) -> list[str]:
-        return [a.id for a in list_analyses(self.service.store.engine, Filter(), 100)[0]]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Running]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'test.db'}")
-    clock, woken, fleet = [1_700_000_000.0], list[str](), FakeFleet()
-    media = tmp_path / "media" / "clip.mp4"
-    media.parent.mkdir()
-    media.write_bytes(b"not looked into")
-    made = build_service(engine, lambda: clock[0], tmp_path, fleet, woken.append)
-    app = create_app(made, build_prober(), live=lambda: {"segments_running": 0})
-    with TestClient(app, headers=BEARER, raise_server_exceptions=False) as http:
-        yield Running(app, http, made, DatabaseQueue(engine, lambda: clock[0]), media, fleet, clock, woken)
-    engine.dispose()
 
 
 def test_a_request_is_stored_answered_and_waits_with_a_reason(service: Running) -> None:
@@ -151,15 +95,6 @@ def test_a_key_makes_a_retry_harmless_even_when_the_file_is_gone(service: Runnin
     other = service.http.post("/v1/analyses", json={"media": ["/other"]}, headers={"Idempotency-Key": "k"})
     problem(other, 409, "Idempotency-Key")
     assert service.woken == [first.json()["id"]]
-
-
-def problem(reply: Any, status: int, field: str | None) -> dict[str, Any]:
-    assert reply.status_code == status, reply.text
-    assert reply.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = reply.json()
-    assert body["status"] == status
-    assert body.get("field") == field, body
-    return body
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""Media at URLs: read by ranges, gone on with after a cut, and never from a private address."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpcore
+import pytest
+
+from pipelines.errors import MediaError
+from pipelines.http_file import open_http, public_only
+from pipelines.sources import probe
+from tests.media import CLIPS, build
+
+CONTENT = os.urandom(3 << 20)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT as it is told to."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.content, self.ranges, self.cut_after, self.location = CONTENT, True, 0, ""
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/clip.mp4"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        server.asked.append(self.headers.get("Range", ""))
+        if server.location:
+            self.send_response(302)
+            self.send_header("Location", server.location)
+            self.end_headers()
+            return
+        found = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if server.ranges else None
+        start = int(found[1]) if found else 0
+        body = server.content[start:]
+        self.send_response(206 if found else 200)
+        if found:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.cut_after:
+            body, server.cut_after = body[: server.cut_after], 0
+            self.close_connection = True
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_is_read_where_it_is_wanted() -> None:
+    with serving() as server, open_http(server.url) as file:
+        assert file.read(10) == CONTENT[:10]
+        file.seek(-5, 2)
+        assert file.read() == CONTENT[-5:]
+        file.seek(2 << 20)
+        assert file.read(7) == CONTENT[2 << 20 : (2 << 20) + 7]
+        file.seek(0)
+        assert file.read() == CONTENT
+        assert file.read(1) == b""
+        assert server.asked[0] == "bytes=0-"
+
+
+def test_a_cut_is_gone_on_with() -> None:
+    with serving() as server:
+        server.cut_after = 1 << 20
+        with open_http(server.url) as file:
+            assert file.read() == CONTENT
+        assert len(server.asked) == 2
+
+
+def test_a_server_without_ranges_is_read_once() -> None:
+    with serving() as server:
+        server.ranges = False
+        with open_http(server.url) as file:
+            assert not file.seekable()
+            assert file.read() == CONTENT
+
+
+def test_a_video_is_probed_over_http(tmp_path: Path) -> None:
+    clip = build(CLIPS[0], tmp_path).path
+    with serving() as server:
+        server.content = clip.read_bytes()
+        info = probe(server.url)
+        assert (info.width, info.duration_s) == (probe(str(clip)).width, probe(str(clip)).duration_s)
+
+
+def test_strangers_urls_never_lead_inside() -> None:
+    with serving() as server, pytest.raises(OSError, match="not on the public internet"):
+        open_http(public_only(server.url))
+    assert server.asked == []
+    with serving() as server, pytest.raises(MediaError, match="not on the public internet"):
+        probe(public_only(server.url))
+    assert server.asked == []
+
+
+def test_neither_does_a_redirect_nor_a_name_that_changes_its_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    public, connect = "93.184.216.34", httpcore.SyncBackend.connect_tcp
+
+    def rewired(self: Any, host: str, *more: Any, **named: Any) -> Any:
+        return connect(self, "127.0.0.1" if host == public else host, *more, **named)
+
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", rewired)
+    names = {"public.example": [public], "changed.example": ["10.0.0.1"]}
+    with serving() as server:
+        for host in ("169.254.169.254", "127.0.0.1", "[::1]", "changed.example"):
+            server.location = f"http://{host}:{server.server_port}/latest/meta-data/"
+            with pytest.raises(OSError, match="not on the public internet"):
+                open_http(
+                    public_only(f"http://public.example:{server.server_port}/x"), lambda name: names.get(name, [name])
+                )
+        assert len(server.asked) == 4  # the public name each time, and nothing after it
