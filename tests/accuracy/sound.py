@@ -64,7 +64,7 @@ def speech_measures(folder: Path) -> Iterator[Measure]:
     truth = [3.0, 3.0 + length, 6.0 + length, 6.0 + 2 * length]
     found = [edge for span in rows for edge in span]
     worst = max(abs(a - b) for a, b in zip(found, truth, strict=True)) if len(found) == len(truth) else float("inf")
-    yield Measure("speech", "worst error of a border, s", len(truth), worst, 0.25, False)
+    yield Measure("speech", "worst error of a border, s", len(truth), worst, 0.3, False)
     tone = (0.3 * np.sin(2 * np.pi * 440 * np.arange(5 * RATE_HZ) / RATE_HZ)).astype(np.float32)
     wrong = sum(end - start for start, end in _ranges(speech, np.concatenate([10 * noise, tone])))
     yield Measure("speech", "s of noise and tone taken for speech", 8, wrong, 0.0, False)
