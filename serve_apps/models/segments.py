@@ -8,7 +8,6 @@ from typing import Any
 
 from pipelines.video import SegmentAnalyzer, SegmentReport, SegmentTask
 from serve_apps.boot_phases import announce
-from serve_apps.models.pictures import analyse_picture
 from serve_apps.probing import is_picture
 
 
@@ -46,5 +45,7 @@ class SegmentModel:
 
     def _run(self, task: SegmentTask, on_first_frame: Callable[[], None]) -> SegmentReport:
         if is_picture(task.info):
+            from serve_apps.models.pictures import analyse_picture  # noqa: PLC0415 - Pillow is on workers only
+
             return analyse_picture(self._analyzer, task, on_first_frame)
         return self._analyzer.run(task, on_first_frame)
