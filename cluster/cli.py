@@ -9,7 +9,7 @@ from autoscaler.errors import CloudError
 from autoscaler.simulation import PolicyError
 from autoscaler.traces import TraceError
 from cluster.client import ApiError, NoCluster, Unreachable
-from cluster.commands import analyses, costs, fleet, keys, local, simulate, status
+from cluster.commands import analyses, costs, doctor, fleet, keys, local, simulate, status
 from cluster.commands.terminal import EXIT_CODES, FAILED, NO_CLUSTER, REFUSED, console
 from cluster.config import ConfigError
 from cluster.costs import PriceTableError
@@ -20,7 +20,8 @@ from cluster.keys import NoSuchKey
 app = typer.Typer(
     help="Media analysis on demand: GPUs only while there is work.", epilog=EXIT_CODES, no_args_is_help=True
 )
-for group in (local, analyses, status, costs, fleet, simulate, keys):  # without a name: their commands are `aima`'s own
+# Without a name: their commands are `aima`'s own.
+for group in (local, analyses, status, doctor, costs, fleet, simulate, keys):
     app.add_typer(group.app)
 
 # What a person can mend: one readable line instead of a traceback.

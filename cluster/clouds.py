@@ -5,6 +5,7 @@ Only the orchestrator and `aima sweep` call `providers`: no other process ever h
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,32 @@ def providers(
     """
 
     def make(name: str) -> CloudProvider:
-        if name == LOCAL:
-            return local()
-        if name == KUBERNETES:
-            return _kubernetes(settings)
-        return _rented(name, cluster_id, environment, home, clock)
+        return local() if name == LOCAL else provider(name, settings, cluster_id, environment, home, clock)
 
     return {name: make(name) for name in cloud_names(settings)}
+
+
+def provider(
+    name: str,
+    settings: Settings,
+    cluster_id: str,
+    environment: Mapping[str, str],
+    home: Path,
+    clock: Callable[[], float],
+) -> CloudProvider:
+    """One cloud beyond this machine. Raises KeyRefused."""
+    if name == KUBERNETES:
+        return _kubernetes(settings)
+    return _rented(name, cluster_id, environment, home, clock)
+
+
+def api_addresses(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """The API root of each cloud that is rented from."""
+    return {
+        name: environment.get(_RENTED[name].base_url_variable) or import_module(f"autoscaler.providers.{name}").BASE_URL
+        for name in cloud_names(settings)
+        if name in _RENTED
+    }
 
 
 def cloud_names(settings: Settings) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ COMMANDS = (
     "analyze",
     "cancel",
     "demo",
+    "doctor",
     "down",
     "env",
     "estimate",
