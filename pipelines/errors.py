@@ -75,3 +75,8 @@ def file_name(uri: str) -> str:
     """The last part of a path or URI, without the query: a presigned URL's query is a secret."""
     path = urlsplit(uri).path if "://" in uri else uri
     return path.rstrip("/").rpartition("/")[2] or path or uri.partition("?")[0]
+
+
+def without_query(uri: str) -> str:
+    """The path or URI, without the query."""
+    return urlsplit(uri)._replace(query="", fragment="").geturl() if "://" in uri else uri

@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.errors import MediaError
 
 _MEMORY_LIMIT_BYTES = 4 << 30
+_CUT_POINTS_APART_S = 10.0
 _INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
 
@@ -21,6 +22,7 @@ class MediaInfo:
     """A video file's header. Width and height are as displayed, in pixels, after rotation.
 
     `rotation_deg` is what has to be applied, counter-clockwise (0, 90, 180, 270); `average_fps` is 0 if unknown.
+    `cut_points_s`: where the container's index has keyframes, at most one every ten seconds; for `plan_segments`.
     """
 
     uri: str
@@ -32,6 +34,11 @@ class MediaInfo:
     duration_s: float
     average_fps: float
     has_audio: bool
+    cut_points_s: tuple[float, ...] = ()
+
+    def without_cut_points(self) -> "MediaInfo":
+        """What a segment's task needs, once the segments are planned."""
+        return replace(self, cut_points_s=())
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -40,7 +47,7 @@ class MediaInfo:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "MediaInfo":
         """The inverse of `to_dict`."""
-        return cls(**data)
+        return cls(**(data | {"cut_points_s": tuple(data.get("cut_points_s", ()))}))
 
 
 def probe(uri: str) -> MediaInfo:
@@ -65,7 +72,21 @@ def probe(uri: str) -> MediaInfo:
             duration_s=max(duration_s, 1 / (average_fps or 25.0)),
             average_fps=average_fps,
             has_audio=len(video.container.streams.audio) > 0,
+            cut_points_s=_cut_points_s(video.stream),
         )
+
+
+def _cut_points_s(stream: Any) -> tuple[float, ...]:
+    """Keyframe times from the container's index, thinned: a hint of where decoding may start for free."""
+    points: list[float] = []
+    first: int | None = None
+    for entry in stream.index_entries:
+        if first is None and not entry.is_discard:
+            first = entry.timestamp  # decoding times: keyframes are all shown equally long after theirs
+        time_s = float((entry.timestamp - (first or 0)) * stream.time_base)
+        if first is not None and entry.is_keyframe and time_s >= (points[-1] if points else 0) + _CUT_POINTS_APART_S:
+            points.append(time_s)
+    return tuple(points)
 
 
 def probe_isolated(uri: str, timeout_s: float = 30.0) -> MediaInfo:

@@ -49,7 +49,7 @@ class SegmentTask:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
-        return asdict(self) | {"analyzers": list(self.analyzers)}
+        return asdict(self) | {"analyzers": list(self.analyzers), "info": self.info.to_dict()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "SegmentTask":
@@ -265,9 +265,9 @@ def _sampling(task: SegmentTask, analyzer: Analyzer) -> Sampling:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The batch job's command line; see pipelines.batch."""
-    from pipelines.batch import main as batch_main  # noqa: PLC0415
+    from pipelines.batch_command import main as batch_main  # noqa: PLC0415
 
-    return batch_main(arguments, default_analyzers())
+    return batch_main(arguments, "video", default_analyzers())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ pytest.importorskip("torch")
 from pipelines.analyzers import check_analyzers, default_analyzers
 from pipelines.analyzers.labels import Labels
 from pipelines.analyzers.scenes import cuts_from_scores
-from pipelines.batch import BatchJob, parse, plan
 from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
 from pipelines.sample import sample_video
@@ -174,21 +173,3 @@ def test_names_are_checked_without_loading_models() -> None:
     code = "import sys, pipelines.analyzers, pipelines.batch; print({'torch', 'ray', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_batch_job_is_planned_around_bad_files(tmp_path: Path) -> None:
-    media.build("h264-mp4", tmp_path)
-    media.empty(tmp_path)
-    tasks, result = plan(BatchJob((str(tmp_path),), "out", ("labels",), segment_s=0.8))
-    assert [task.segment.index for task in tasks] == [0, 1, 2]
-    assert tasks[0].output_uri == "out/00000-a.mp4"
-    assert (result.media, result.segments, result.status) == (2, 3, "failed")
-    assert [error["error"] for error in result.errors] == ["empty.mp4: the file is empty"]
-
-
-def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    job = parse(["--input", "a", "b", "--output", "o", "--analyzers", "scenes"], default_analyzers())
-    assert job == BatchJob(("a", "b"), "o", ("scenes",))
-    with pytest.raises(SystemExit):
-        parse(["--input", "a", "--output", "o", "--analyzers", "faces"], default_analyzers())
-    assert "choose from: labels, scenes" in capsys.readouterr().err

@@ -1,0 +1,117 @@
+"""The command line of batch jobs: `python -m pipelines.video`, `pipelines.images`, `pipelines.audio`."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.analyzers import check_analyzers, check_options
+from pipelines.batch import BatchJob, BatchResult, TooManyErrors, run
+from pipelines.decode import DECODERS
+from pipelines.errors import MediaError
+from pipelines.outcomes import OtherJob
+from pipelines.sampling import SAMPLING_FORMS, check_sampling, plan_segments
+
+_HINT = "This driver started on a node without CPUs. It moves to a worker; --entrypoint-num-cpus 1 starts it there."
+
+
+def main(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> int:
+    """Run the job; the last line printed is its result as JSON. 1 when all, too many or no media were done."""
+    job = parse(arguments, kind, analyzers)
+    try:
+        result = run_on_worker(job)
+    except MediaError as error:
+        result = BatchResult(errors=[{"error": str(error), "media_uri": error.uri, "name": ""}])
+    except (TooManyErrors, OtherJob) as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    for problem in result.errors:
+        print(problem["error"], file=sys.stderr)
+    if result.status == "failed":
+        print(f"all {result.media} media failed", file=sys.stderr, flush=True)
+    print(result.to_json(), flush=True)
+    return 1 if result.status == "failed" else 0
+
+
+def run_on_worker(job: BatchJob) -> BatchResult:
+    """`run`, here if this node has CPUs, else as a Ray task on one that has."""
+    import ray  # noqa: PLC0415
+
+    ray.init(ignore_reinit_error=True)
+    here = ray.get_runtime_context().get_node_id()
+    node = next(node for node in ray.nodes() if node["NodeID"] == here)
+    if node["Resources"].get("CPU", 0) >= 1:
+        return run(job)
+    print(_HINT, flush=True)
+    try:
+        result: BatchResult = ray.get(ray.remote(num_cpus=1, max_retries=0)(run).remote(job))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    return result
+
+
+def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> BatchJob:
+    """The command line as a BatchJob; wrong ones exit with status 2."""
+    parser = _parser(kind, analyzers)
+    given = parser.parse_args(arguments)
+    try:
+        names = check_analyzers(name for name in given.analyzers.split(",") if name)
+        options = _options(given.option, names)
+        sampling = given.sampling or (f"{given.fps:g}fps" if given.fps is not None else "")
+        if sampling:
+            check_sampling(sampling)
+        plan_segments(1.0, given.segment_s)
+    except ValueError as error:
+        parser.error(str(error))
+    if not names or given.max_gpus < 0 or given.segments_at_once < 1 or not 0 <= given.max_error_share <= 1:
+        parser.error("at least one analyzer, --max-gpus 0 or more, --max-error-share from 0 to 1")
+    return BatchJob(
+        inputs=tuple(given.input),
+        output_uri=given.output,
+        analyzers=names,
+        sampling=sampling,
+        options=options,
+        segment_s=given.segment_s,
+        max_gpus=given.max_gpus,
+        segments_at_once=given.segments_at_once,
+        max_error_share=given.max_error_share,
+        resume=given.resume,
+        decoder=given.decoder,
+    )
+
+
+def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m pipelines.{kind}", description=__doc__)
+    add = parser.add_argument
+    add("--input", nargs="+", required=True, help="files, folders, prefixes, or .txt manifests; local, http(s), s3")
+    add("--output", required=True, help="folder or s3:// prefix for the Parquet parts, errors and the manifest")
+    add("--analyzers", default=",".join(analyzers))
+    add("--option", action="append", default=[], metavar="ANALYZER.NAME=VALUE", help="VALUE as JSON; repeatable")
+    add("--fps", type=float, help="frames a second for analyzers that look at samples; short for --sampling")
+    add("--sampling", default="", help=SAMPLING_FORMS)
+    add("--segment-s", type=float, default=60.0)
+    add("--max-gpus", type=int, default=1, help="0 runs on CPUs")
+    add("--segments-at-once", type=int, default=2, help="segments that share one model, each with its own decoder")
+    add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
+    add("--decoder", default="", choices=["", *DECODERS], help="overrides the choice per file")
+    add("--resume", action="store_true", help="go on where a run with the same settings was ended")
+    return parser
+
+
+def _options(given: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    options: dict[str, dict[str, Any]] = {}
+    for text in given:
+        target, equals, value = text.partition("=")
+        analyzer, _, name = target.partition(".")
+        if analyzer not in names or not name or not equals:
+            raise ValueError(f"--option {text!r}: write ANALYZER.NAME=VALUE with one of {', '.join(names)}")
+        options.setdefault(analyzer, {})[name] = _value(value)
+    return {analyzer: check_options(analyzer, values) for analyzer, values in options.items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

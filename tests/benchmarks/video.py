@@ -1,0 +1,158 @@
+"""Ours, peers and the limit on the same clips: `python -m tests.benchmarks.video [--clips N] [--runs N] [--json]`.
+
+Each contestant runs in a process of its own, one after another, `--runs` rounds of all; the median round counts.
+`serve` (requests to a warm replica) is compared with the limit's loop alone; the others start their own workers and
+load their own models: they are compared with the limit including its imports and model. Starting Ray is not counted.
+Memory is the peak, over the whole tree of processes, of their proportional set sizes.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import psutil
+from matplotlib.figure import Figure
+
+from pipelines.sample import sample_video
+from tests.benchmarks.video_peers import PEERS
+
+GOALS = {"serve": 1.05, "ray_data": 1.15}
+
+
+def main() -> None:
+    """Print the table, draw the plot, and with --json the ratios as the last line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=72)
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--fps", type=float, default=2.0, help="0: every frame")
+    parser.add_argument("--side", type=int, default=224, help="frames are decoded to this width and height")
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--plot", type=Path, help="write a bar chart here (PNG)")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="video-benchmark-") as folder:
+        job = Path(folder, "job.json")
+        clips = [str(path) for path in make_clips(Path(folder), options.clips)]
+        job.write_text(json.dumps({"clips": clips, "fps": options.fps, "side": options.side}))
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in options.peers.split(",")}
+        for round_number in range(options.runs):
+            for name, results in runs.items():
+                results.append(measured(name, job))
+                print(f"round {round_number + 1} {name}: {_line(results[-1])}", flush=True)
+    report = summary(runs)
+    for name, row in report.items():
+        print(
+            f"{name:20} {row['cold_s']:7.1f} s cold {row['warm_s']:7.1f} s warm {row['ratio']:6.2f} x limit "
+            f"{row['cpu_s']:7.1f} CPU s {row['peak_mib']:6.0f} MiB  same labels {row['agreement']:.1%}"
+        )
+    if options.plot:
+        draw(report, options.plot)
+    if options.json:
+        others = [name for name in report if name != "limit"]
+        ratios = {name: round(report[name]["ratio"], 3) for name in others}
+        print(json.dumps({"ratio_to_limit": ratios, "peak_mib": {n: round(r["peak_mib"]) for n, r in report.items()}}))
+
+
+def measured(name: str, job: Path) -> dict[str, Any]:
+    """One run: its own figures, the CPU seconds of all its processes, and the peak of their memory."""
+    command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
+    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    peak, cpu_s = 0, {process.pid: 0.0}
+    while process.poll() is None:
+        peak = max(peak, sum(_watch(member, cpu_s) for member in _tree(process)))
+        time.sleep(0.25)
+    output = process.stdout.read()
+    if process.returncode:
+        raise SystemExit(f"{name} failed: {output}")
+    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return figures | {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
+
+
+def _tree(process: Any) -> list[psutil.Process]:
+    try:
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _watch(process: psutil.Process, cpu_s: dict[int, float]) -> int:
+    try:
+        times = process.cpu_times()
+        cpu_s[process.pid] = times.user + times.system
+        return int(process.memory_full_info().pss)
+    except psutil.Error:
+        return 0
+
+
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """The medians, and the ratios to the limit of the same round."""
+    report = {}
+    for name, results in runs.items():
+        row = {key: statistics.median(r[key] for r in results) for key in ("cold_s", "warm_s", "cpu_s", "peak_mib")}
+        kind = "warm_s" if name == "serve" else "cold_s"
+        limits = runs.get("limit", results)
+        row["ratio"] = statistics.median(r[kind] / limit[kind] for r, limit in zip(results, limits, strict=True))
+        row["agreement"] = _agreement(results[-1]["labels"], limits[-1]["labels"])
+        report[name] = row
+    return report
+
+
+def _agreement(labels: dict[str, str], reference: dict[str, str]) -> float:
+    return sum(labels.get(key) == label for key, label in reference.items()) / max(len(reference), len(labels))
+
+
+def _line(run: dict[str, Any]) -> str:
+    return (
+        f"{run['cold_s']:.1f} s ({run['warm_s']:.1f} warm), {run['cpu_s']:.1f} CPU s, "
+        f"{run['peak_mib']:.0f} MiB, {len(run['labels'])} frames"
+    )
+
+
+def make_clips(folder: Path, count: int) -> list[Path]:
+    """`count` clips of 10 s, 1280x720, H.264: four different ones under many names."""
+    originals = [_clip(folder / f"original{number}.mp4", number) for number in range(min(4, count))]
+    names = [folder / f"clip{number:04d}.mp4" for number in range(count)]
+    for number, name in enumerate(names):
+        name.hardlink_to(originals[number % len(originals)])
+    return names
+
+
+def _clip(path: Path, offset: int) -> Path:
+    """The sample video, scaled up, beginning `offset` seconds in."""
+    with av.open(str(sample_video())) as source:
+        frames = list(source.decode(video=0))
+    with av.open(str(path), "w") as output:
+        options = {"preset": "veryfast", "g": "50", "b": "2500k"}
+        stream: Any = output.add_stream("libx264", rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for number in range(250):
+            frame = frames[(number + 25 * offset) % len(frames)].reformat(1280, 720, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+def draw(report: dict[str, dict[str, float]], path: Path) -> None:
+    """Bars: seconds against the limit, and memory."""
+    figure = Figure(figsize=(11, 4), layout="tight")
+    left, right = figure.subplots(1, 2)
+    names = list(report)
+    left.barh(names, [report[name]["ratio"] for name in names])
+    left.axvline(1.0, color="black", linewidth=1)
+    left.set_xlabel("time, in multiples of the limit")
+    right.barh(names, [report[name]["peak_mib"] for name in names], color="grey")
+    right.set_xlabel("peak memory of all processes, MiB")
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

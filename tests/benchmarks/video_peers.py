@@ -1,0 +1,243 @@
+"""The contestants of tests.benchmarks.video, each run in a process of its own.
+
+`python -m tests.benchmarks.video_peers NAME JOB.json` prints {"cold_s", "warm_s", "labels"}. All take the same clips,
+weights and sampled frames. `warm_s` counts from when the models are loaded, where that can be told apart.
+"""
+# ruff: noqa: PLC0415 - each contestant imports its own
+
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import numpy as np
+
+SIZE = (224, 224)
+
+
+@dataclass(frozen=True)
+class Job:
+    """`fps` 0 means every frame; frames are decoded to `side` x `side`."""
+
+    clips: tuple[str, ...]
+    fps: float = 2.0
+    side: int = 224
+
+    @property
+    def sampling_text(self) -> str:
+        """As the command line takes it."""
+        return f"{self.fps:g}fps" if self.fps else "all"
+
+
+@dataclass
+class Outcome:
+    """Labels by "clip:frame index", and the seconds."""
+
+    labels: dict[str, str]
+    cold_s: float = 0.0
+    warm_s: float = 0.0
+
+
+def _segment(path: str) -> tuple[Any, Any, Any]:
+    from pipelines.sampling import parse_sampling, plan_segments
+    from pipelines.sources import probe
+
+    info = probe(path)
+    (segment,) = plan_segments(info.duration_s, 1e6)
+    return info, segment, parse_sampling
+
+
+def _decoded(path: str, job: Job) -> Iterator[Any]:
+    """The clip's sampled frames by the library's exact decoder, in this thread."""
+    from pipelines.decode import frames_per_batch
+    from pipelines.decode_pyav import PyAvDecoder
+
+    info, segment, parse_sampling = _segment(path)
+    size = (job.side, job.side)
+    sampling = parse_sampling(job.sampling_text, info.duration_s)
+    yield from PyAvDecoder().frames(path, segment, sampling, size, frames_per_batch(size))
+
+
+def _labels() -> Any:
+    from pipelines.analyzers.labels import Labels
+
+    labels = Labels()
+    labels.load("cpu")
+    return labels
+
+
+def limit(job: Job) -> Outcome:
+    """A loop tuned by hand, without Ray: two decoding threads, one model thread, batches across clips."""
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    labels = _labels()
+    labels.classify(np.zeros((8, *SIZE, 3), np.uint8), top_k=1)
+    warm = time.monotonic()
+    queue: Queue[Any] = Queue(8)
+
+    def decode(path: str) -> None:
+        for batch in _decoded(path, job):
+            queue.put((path, batch))
+
+    def feed() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(decode, job.clips))
+        queue.put(None)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    found: dict[str, str] = {}
+    while (item := queue.get()) is not None:
+        path, batch = item
+        _note(found, path, batch.indices, labels.classify(batch.pixels, top_k=1))
+    thread.join()
+    now = time.monotonic()
+    return Outcome(found, now - started, now - warm)
+
+
+def ray_data(job: Job) -> Outcome:
+    """Ours as a batch job: pipelines.batch on Ray Data."""
+    import ray
+
+    from pipelines.batch import BatchJob, run
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    with tempfile.TemporaryDirectory() as output:
+        started = time.monotonic()
+        run(BatchJob(job.clips, output, ("labels",), sampling=job.sampling_text, max_gpus=0))
+        seconds = time.monotonic() - started
+        return Outcome(_read(Path(output)), seconds, seconds)
+
+
+def serve(job: Job) -> Outcome:
+    """Ours as requests: segments on a warm replica of the service's deployment, two at a time."""
+    import ray
+    from ray import serve as ray_serve
+
+    from pipelines.video import SegmentTask
+    from serve_apps.models.segments import SegmentModel
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    started = time.monotonic()
+    deployment = ray_serve.deployment(SegmentModel, max_ongoing_requests=4, ray_actor_options={"num_cpus": 1})
+    handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
+
+    def one(path: str, output: str) -> None:
+        info, segment, _ = _segment(path)
+        task = SegmentTask(path, segment, info, ("labels",), f"{output}/{Path(path).stem}", sampling=job.sampling_text)
+        for _ in handle.remote(task.to_dict()):
+            pass
+
+    with tempfile.TemporaryDirectory() as output, ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda path: one(path, f"{output}/warm"), job.clips[:2]))
+        warm = time.monotonic()
+        list(pool.map(lambda path: one(path, f"{output}/timed"), job.clips))
+        now = time.monotonic()
+        found = _read(Path(output, "timed"))
+    ray_serve.shutdown()
+    return Outcome(found, now - started, now - warm)
+
+
+class _FrameLabeler:
+    def __init__(self) -> None:
+        self._labels = _labels()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        found = self._labels.classify(np.stack(list(batch["frame"])), top_k=1)
+        return {"path": batch["path"], "index": batch["frame_index"], "label": [pairs[0][0] for pairs in found]}
+
+
+def documented_pattern(job: Job) -> Outcome:
+    """Ray's documentation: read_videos -> filter -> resize in map -> a model in map_batches."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    step = round(25 / job.fps) if job.fps else 1
+    started = time.monotonic()
+    frames = ray.data.read_videos(list(job.clips), include_paths=True)
+    chosen = frames.filter(lambda row: row["frame_index"] % step == 0) if step > 1 else frames
+    rows = (
+        chosen.map(_resized)
+        .map_batches(_FrameLabeler, batch_size=64, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=1)
+        .take_all()
+    )
+    seconds = time.monotonic() - started
+    found = {f"{Path(row['path']).stem}:{row['index']}": row["label"] for row in rows}
+    return Outcome(found, seconds, seconds)
+
+
+def _resized(row: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    pixels = torch.from_numpy(np.array(row["frame"])).permute(2, 0, 1)[None].float()
+    small = torch.nn.functional.interpolate(pixels, SIZE, mode="bilinear", antialias=True, align_corners=False)
+    return row | {"frame": small[0].round().to(torch.uint8).permute(1, 2, 0).numpy()}
+
+
+def daft(job: Job) -> Outcome:
+    """Daft with a fused UDF: each of two processes decodes and classifies whole clips."""
+    df: Any = import_module("daft")
+
+    @df.cls(use_process=True, max_concurrency=2, cpus=1)
+    class Fused:
+        def __init__(self) -> None:
+            import torch
+
+            torch.set_num_threads(1)
+            self.labels = _labels()
+
+        @df.method.batch(return_dtype=df.DataType.string(), batch_size=1)
+        def run(self, paths: Any) -> list[str]:
+            answers = []
+            for path in paths.to_pylist():
+                found: dict[str, str] = {}
+                for batch in _decoded(path, job):
+                    _note(found, path, batch.indices, self.labels.classify(batch.pixels, top_k=1))
+                answers.append(json.dumps(found))
+            return answers
+
+    started = time.monotonic()
+    table: Any = df.from_pydict({"path": list(job.clips)}).into_batches(1)
+    answers = table.with_column("found", Fused().run(df.col("path"))).to_pydict()["found"]
+    seconds = time.monotonic() - started
+    return Outcome({key: label for answer in answers for key, label in json.loads(answer).items()}, seconds, seconds)
+
+
+def _note(found: dict[str, str], path: str, indices: Any, pairs: Any) -> None:
+    for index, best in zip(indices.tolist(), pairs, strict=True):
+        found[f"{Path(path).stem}:{index}"] = best[0][0]
+
+
+def _read(output: Path) -> dict[str, str]:
+    import pyarrow.parquet as pq
+
+    found = {}
+    for part in output.rglob("labels/part-*.parquet"):
+        clip = part.parent.parent.name.split(".")[0]
+        for row in pq.read_table(part).to_pylist():
+            found[f"{clip}:{row['frame_index']}"] = row["labels"][0]["label"]
+    return found
+
+
+PEERS: dict[str, Callable[[Job], Outcome]] = {
+    "limit": limit,
+    "serve": serve,
+    "ray_data": ray_data,
+    "documented_pattern": documented_pattern,
+    "daft": daft,
+}
+
+if __name__ == "__main__":
+    given = json.loads(Path(sys.argv[2]).read_text())
+    outcome = PEERS[sys.argv[1]](Job(tuple(given["clips"]), given["fps"], given["side"]))
+    print(json.dumps(outcome.__dict__), flush=True)

@@ -1,0 +1,105 @@
+"""A batch job killed in its midst goes on where it was, and ends with what an undisturbed one gives."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from tests import media
+from tests.waiting import wait_until
+
+CLIPS = 200
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 clips of a second or two, three of them broken."""
+    folder = tmp_path_factory.mktemp("clips")
+    sources = [media.build(name, folder).path for name in ("h264-mp4", "vp9-webm", "h264-ts", "vfr-mp4")]
+    sources += [media.empty(folder), media.not_media(folder), media.cut_off(folder)]
+    for number in range(CLIPS - len(sources)):
+        source = sources[number % 4]
+        (folder / f"clip{number:03d}{source.suffix}").hardlink_to(source)
+    return folder
+
+
+class Job:
+    """`python -m pipelines.video` on a Ray of its own."""
+
+    def __init__(self, clips: Path, output: Path, *more: str) -> None:
+        command = [sys.executable, "-m", "pipelines.video", "--input", str(clips), "--output", str(output)]
+        command += ["--analyzers", "labels", "--fps", "1", "--max-gpus", "0", "--segments-at-once", "2", *more]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.segments = output / "segments"
+
+    def result(self) -> dict[str, Any]:
+        out, _ = self.process.communicate(timeout=600)
+        assert self.process.returncode == 0, out
+        return dict(json.loads(out.splitlines()[-1]))
+
+    def kill(self) -> None:
+        """As a machine that loses power: everything at once."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        for process in [psutil.Process(self.process.pid), *family]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.communicate()
+        psutil.wait_procs(family, timeout=30)
+
+
+def done(folder: Path) -> int:
+    return len(list(folder.glob("*.json")))
+
+
+def manifest(output: Path) -> Any:
+    text = (output / "manifest.json").read_text()
+    return json.loads(text.replace(str(output), "OUTPUT"))
+
+
+def tables(output: Path) -> Iterator[tuple[str, Any]]:
+    for part in sorted(output.rglob("part-*.parquet")):
+        yield str(part.relative_to(output)), pq.read_table(part).to_pylist()
+
+
+def test_a_job_killed_twice_ends_as_an_undisturbed_one(clips: Path, tmp_path: Path) -> None:
+    calm, shaken = tmp_path / "calm", tmp_path / "shaken"
+    undisturbed = Job(clips, calm).result()
+    assert undisturbed["status"] == "partial"
+    for at_least in (30, 100):
+        job = Job(clips, shaken, "--resume")
+        wait_until(f"{at_least} segments are done", lambda: done(job.segments) >= at_least, 300)  # noqa: B023
+        job.kill()
+        assert not (shaken / "manifest.json").exists()
+    kept = {path.name: path.stat().st_mtime_ns for path in (shaken / "segments").glob("*.json")}
+    assert 100 <= len(kept) < 198
+    resumed = Job(clips, shaken, "--resume").result()
+    assert resumed["resumed"] >= len(kept)
+    assert {name: (shaken / "segments" / name).stat().st_mtime_ns for name in kept} == kept
+    assert manifest(shaken) == manifest(calm)
+    assert dict(tables(shaken)) == dict(tables(calm))
+    errors = [json.loads(path.read_text()) for path in sorted((shaken / "errors").glob("*.json"))]
+    assert [e["error"].split(":")[0] for each in errors for e in each] == ["cut_off.mp4", "empty.mp4", "text.mp4"]
+
+
+def test_an_output_of_another_job_is_not_resumed(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text(json.dumps({"analyzers": ["scenes"]}))
+    job = Job(clips, tmp_path, "--resume")
+    out, _ = job.process.communicate(timeout=120)
+    assert job.process.returncode == 1
+    assert "holds a job with another analyzers" in out

@@ -1,0 +1,103 @@
+"""Planning a batch job, its command line, and what it leaves for the run after a crash."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("av")
+
+from pipelines.analyzers import default_analyzers
+from pipelines.batch import BatchJob, BatchResult, TooManyErrors, _check_errors, plan, wanted_actors
+from pipelines.batch_command import parse
+from pipelines.outcomes import OtherJob, Outcomes, media_key
+from pipelines.sources import probe
+from tests import media
+
+
+def test_a_job_is_planned_around_bad_files(tmp_path: Path) -> None:
+    good = str(media.build("h264-mp4", tmp_path).path)
+    media.empty(tmp_path)
+    tasks, result = plan(BatchJob((str(tmp_path),), "out", ("labels",), segment_s=0.8), probe)
+    key = media_key(good)
+    assert list(tasks) == [f"{key}-{n:05d}-gpu" for n in range(3)]
+    assert {task.output_uri for task in tasks.values()} == {f"out/media/{key}"}
+    assert (result.media, result.segments, result.status) == (2, 3, "failed")
+    assert [error["error"] for error in result.errors] == ["empty.mp4: the file is empty"]
+
+
+def test_ranges_touch_only_their_segments(tmp_path: Path) -> None:
+    path = str(media.build("h264-mp4", tmp_path).path)
+    job = BatchJob((path,), "out", ("labels",), sampling="all,1s-1.2s", segment_s=0.8)
+    tasks, _ = plan(job, probe)
+    assert [task.segment.index for task in tasks.values()] == [1]
+
+
+def test_keys_are_stable_and_hide_presigned_queries() -> None:
+    assert media_key("https://a/b/clip.mp4?X-Signature=1") == media_key("https://a/b/clip.mp4?X-Signature=2")
+    assert media_key("/a/clip.mp4") != media_key("/b/clip.mp4")
+    assert media_key("/a/b c/ü.mp4").startswith("_.mp4-")
+
+
+def test_only_enough_work_buys_another_gpu() -> None:
+    job = BatchJob(("a",), "o", ("labels",), max_gpus=4)
+    assert [wanted_actors(job, media_s) for media_s in (1, 300, 301, 9000)] == [1, 1, 2, 4]
+
+
+def outcome(name: str, **more: object) -> dict[str, object]:
+    return {"name": name, "media_uri": name, **more}
+
+
+def test_too_many_errors_end_the_job_but_not_a_small_one() -> None:
+    job = BatchJob(("a",), "o", ("labels",), max_error_share=0.25)
+    result = BatchResult()
+    for number in range(19):
+        result.add(outcome(f"bad{number}", error="broken"))
+    _check_errors(job, result)
+    result.add(outcome("good", frames=3))
+    with pytest.raises(TooManyErrors, match=r"19 of 20 media failed, more than --max-error-share 0\.25"):
+        _check_errors(job, result)
+
+
+def test_a_resumed_run_knows_what_is_done_and_a_fresh_one_begins_anew(tmp_path: Path) -> None:
+    job = BatchJob(("a",), str(tmp_path), ("labels",), resume=True)
+    outcomes = Outcomes(str(tmp_path))
+    assert outcomes.begin(job.identity(), resume=True) == {}
+    outcomes.add("a-00000-gpu", outcome("a-00000-gpu", frames=2))
+    outcomes.finish({"status": "succeeded"})
+    assert Outcomes(f"file://{tmp_path}").begin(job.identity(), resume=True)["a-00000-gpu"]["frames"] == 2
+    assert not (tmp_path / "manifest.json").exists()
+    other = BatchJob(("b",), str(tmp_path), ("labels",), sampling="1fps", segment_s=30, resume=True)
+    with pytest.raises(OtherJob, match="another sampling, segment_s; name another --output"):
+        outcomes.begin(other.identity(), resume=True)
+    assert outcomes.begin(other.identity(), resume=False) == {}
+    assert outcomes.begin(other.identity(), resume=True) == {}
+
+
+def test_a_manifest_names_everything_in_order_and_no_times() -> None:
+    result = BatchResult(media=2, segments=2)
+    result.add(outcome("b", frames=2, seconds=1.5))
+    result.add(outcome("a", frames=3, seconds=2.5))
+    result.add(outcome("c", error="c: broken", time_s=None))
+    manifest = result.manifest()
+    assert [r["name"] for r in manifest["results"]] == ["a", "b"]
+    assert "seconds" not in json.dumps(manifest)
+    assert (manifest["frames"], manifest["status"], len(manifest["errors"])) == (5, "partial", 1)
+
+
+def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--input", "a", "b", "--output", "o"]
+    job = parse([*base, "--analyzers", "scenes", "--fps", "2", "--resume"], "video", default_analyzers())
+    assert job == BatchJob(("a", "b"), "o", ("scenes",), sampling="2fps", resume=True)
+    job = parse([*base, "--option", "labels.top_k=3", "--sampling", "max:9"], "video", default_analyzers())
+    assert (job.options["labels"]["top_k"], job.sampling) == (3, "max:9")
+    for wrong, message in (
+        (["--analyzers", "faces"], "choose from: labels"),
+        (["--sampling", "2"], "unknown sampling '2'"),
+        (["--option", "labels=3"], "write ANALYZER.NAME=VALUE"),
+        (["--option", "labels.speed=3"], "speed"),
+        (["--segment-s", "0"], "cannot cut"),
+    ):
+        with pytest.raises(SystemExit):
+            parse([*base, *wrong], "video", default_analyzers())
+        assert message in capsys.readouterr().err
