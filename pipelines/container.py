@@ -43,7 +43,8 @@ class OpenVideo:
             return float(self.stream.duration * self.stream.time_base)
         if tag := self.stream.metadata.get("DURATION"):  # Matroska: "00:01:02.345000000"
             hours, minutes, seconds = (float(part) for part in tag.split(":"))
-            return hours * 3600 + minutes * 60 + seconds
+            begins_s = float((self.stream.start_time or 0) * self.stream.time_base)
+            return hours * 3600 + minutes * 60 + seconds - max(0.0, begins_s)  # it tells the end, not the length
         alone = len(self.container.streams) == 1
         return self.container_duration_s if alone else None
 
@@ -107,7 +108,9 @@ def explain(error: Exception) -> str:
     """FFmpeg's error in words a user understands."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, av.error.EOFError):
+        return "ends before its first frame"
+    if isinstance(error, av.error.InvalidDataError | av.error.ArgumentError):
         return "not a media file that can be read, or cut off"
     if isinstance(error, av.error.ExitError):
         return f"no answer within {_READ_TIMEOUT_S:.0f} s"
