@@ -15,6 +15,7 @@ from pipelines.http_file import open_http
 
 _OPEN_TIMEOUT_S = 20.0
 _READ_TIMEOUT_S = 60.0
+_OBJECT_READ_BYTES = 1 << 20  # each read is a request
 # What FFmpeg may open on behalf of a file. Playlists (hls, dash, concat) are left out on purpose: a playlist in an
 # upload could name local files or internal addresses.
 _FORMATS = (
@@ -128,7 +129,7 @@ def _open(uri: str) -> Any:
     options = {"format_whitelist": _FORMATS}
     scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
     if scheme == "s3":
-        return av.open(_object_store_file(uri), options=options)
+        return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES)
     if scheme in ("http", "https"):
         return av.open(open_http(uri), options=options)  # not by FFmpeg: it would go wherever it is sent
     if scheme not in ("", "file"):

@@ -45,7 +45,7 @@ class SharedPixels:
         handle = os.memfd_create("frames", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(handle, int(np.prod(shape)))
         fcntl.fcntl(handle, fcntl.F_ADD_SEALS, _SEALS)
-        array = np.frombuffer(mmap.mmap(handle, 0), np.uint8).reshape(shape)
+        array = np.frombuffer(mmap.mmap(handle, 0, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE), np.uint8).reshape(shape)
         self._handles[array.ctypes.data] = handle
         return array
 

@@ -1,4 +1,4 @@
-"""Which files are meant by a path, a folder, or a prefix in an object store."""
+"""Which files are meant by a path, a folder, a prefix in an object store, or a manifest."""
 
 from collections.abc import Iterator, Sequence
 from os.path import abspath
@@ -14,6 +14,7 @@ VIDEO_SUFFIXES = frozenset(_SUFFIXES.split(" "))
 def list_media(inputs: Sequence[str]) -> tuple[str, ...]:
     """The media URIs meant, without repeats: files as given, folders' and prefixes' videos, sorted.
 
+    A .txt file is a manifest: one path or URI a line, taken as it is; blank lines and those with # do not count.
     Raises MediaError for one that names nothing.
     """
     return tuple(dict.fromkeys(uri for given in inputs for uri in _list_one(given)))
@@ -25,6 +26,11 @@ def _list_one(uri: str) -> Iterator[str]:
         return
     filesystem, path, scheme = _open(uri)
     info = filesystem.get_file_info(path)
+    if info.type == fs.FileType.File and info.extension.lower() == "txt":
+        with filesystem.open_input_stream(path) as stream:
+            lines = (line.strip() for line in stream.read().decode().splitlines())
+        yield from (line for line in lines if line and not line.startswith("#"))
+        return
     if info.type == fs.FileType.File:
         yield uri
         return

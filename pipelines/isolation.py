@@ -179,7 +179,7 @@ def _mapped(header: dict[str, Any], handle: int) -> FrameBatch:
         sealed = fcntl.fcntl(handle, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
         if len(shape) != 4 or min(shape) < 1 or not sealed or os.fstat(handle).st_size < int(np.prod(shape)):
             raise ConnectionResetError
-        memory = mmap.mmap(handle, int(np.prod(shape)))
+        memory = mmap.mmap(handle, int(np.prod(shape)), flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     finally:
         os.close(handle)
     pixels = np.frombuffer(memory, np.uint8).reshape(shape)

@@ -196,7 +196,7 @@ def daft(job: Job) -> Outcome:
             torch.set_num_threads(1)
             self.labels = _labels()
 
-        @df.method.batch(return_dtype=df.DataType.string(), batch_size=1)
+        @df.method.batch(return_dtype=df.DataType.string(), batch_size=1)  # type: ignore[untyped-decorator]
         def run(self, paths: Any) -> list[str]:
             answers = []
             for path in paths.to_pylist():
