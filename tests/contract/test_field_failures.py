@@ -288,6 +288,7 @@ def test_f14_f27_f28_without_a_good_list_nothing_is_bought_dropped_or_swept(worl
     assert world.state(name) is IntentState.BOUGHT
     assert world.state(wanted) is IntentState.WANTED
     assert world.degraded()
+    assert ("not even none" in world.degraded()) == (failure in ("F14-empty", "F14-null"))
     world.cloud.account.faults.clear()
     world.cloud.clock.now += 60.0
     world.tick(20)
@@ -533,6 +534,15 @@ def test_v07_calls_keep_the_distance_that_a_refusal_demands(vastai: World) -> No
     vastai.tick(10)
     assert len(vastai.billing()) == 3
     assert vastai.creations() == 4  # none was refused
+    assert vastai.degraded() == ""
+
+
+def test_v07_the_published_distances_are_kept_from_the_first_call_on(vastai: World) -> None:
+    vastai.cloud.account.behave({"rate_limits": True})
+    for _ in range(3):
+        vastai.launch()
+    vastai.tick(10)
+    assert (len(vastai.billing()), vastai.creations()) == (3, 3)
     assert vastai.degraded() == ""
 
 
