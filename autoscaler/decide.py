@@ -5,6 +5,7 @@ instance is gone when a good listing omits it. What an intent names is found aga
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from autoscaler.budget import ALL
@@ -39,7 +40,8 @@ class Observed:
 
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
-    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end.
+    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end. `seen`: (cloud, launch)
+    that a good list has shown before: when one omits it, it is gone, however lately it was bought.
     """
 
     intents: Sequence[Intent]
@@ -50,6 +52,7 @@ class Observed:
     held: Mapping[str, str] = field(default_factory=dict)
     tripped: Mapping[str, str] = field(default_factory=dict)
     drained: Mapping[str, str] = field(default_factory=dict)
+    seen: AbstractSet[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def _for_intent(
     found = listed.get((intent.cloud, intent.name), ())
     if not found:
         if intent.name not in observed.purchasing:
-            yield from _absent(intent, listing.as_of, policy)
+            yield from _absent(observed, intent, listing.as_of, policy)
         return
     kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=lambda i: i.created_at))
     for double in found:
@@ -189,10 +192,10 @@ def _drained(observed: Observed, cloud: str) -> str:
     return observed.drained.get(ALL, "") or observed.drained.get(cloud, "")
 
 
-def _absent(intent: Intent, as_of: float, policy: Policy) -> Iterator[Command]:
-    """A good listing omits it: gone, unless it was bought so lately that the listing may lag."""
-    since = intent.answered_at or intent.buying_at or intent.wanted_at
-    if as_of - since < policy.lag_s(intent.cloud or ""):
+def _absent(observed: Observed, intent: Intent, as_of: float, policy: Policy) -> Iterator[Command]:
+    """A good listing omits it: gone, unless none has shown it yet and it was bought so lately that it may lag."""
+    since, cloud = intent.answered_at or intent.buying_at or intent.wanted_at, intent.cloud or ""
+    if (cloud, intent.name) not in observed.seen and as_of - since < policy.lag_s(cloud):
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"

@@ -51,7 +51,6 @@ class Reconciler:
         )
         self._activities = Activities(clock)
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
-        self._asked_to_end: set[str] = set()
         self._wake = asyncio.Event()
         self._ticking = asyncio.Lock()
 
@@ -164,6 +163,7 @@ class Reconciler:
                 held={cloud: why for cloud in self._providers if (why := self._holds.cloud(cloud, now))},
                 tripped=self._tripped(now),
                 drained=budget.drains(self._budgets, spendings),
+                seen=self._watch.seen,
             )
             for warning in budget.warnings(self._budgets, spendings):
                 self._launches.note("budget", warning, warning.split(" of the ")[1])
@@ -244,13 +244,7 @@ class Reconciler:
         except Exception as error:  # the next tick tries again, and other machines are to end meanwhile
             self._watch.trouble(instance.cloud, "end", f"it does not end {instance.name}, which is tried again", error)
         else:
-            self._listed_after_end(instance)
-
-    def _listed_after_end(self, instance: Instance) -> None:
-        """Look once, soon, whether it has ended, so that the ledger's seconds are the cloud's; then in turn."""
-        if instance.instance_id not in self._asked_to_end:
-            self._asked_to_end.add(instance.instance_id)
-            self._watch.hurry(instance.cloud)
+            self._watch.asked_to_end(instance)
 
     async def _keep_excerpt(self, instance: Instance) -> None:
         """What the cloud's log says of a machine that failed, while it can be asked."""
@@ -277,7 +271,7 @@ class Reconciler:
             self._rest(intent, command.reason)
         self._launches.close(command.name, command.reason, command.failed, command.broken)
         self._activities.forget(command.name)
-        self._asked_to_end.discard(intent.instance_id if intent and intent.instance_id else "")
+        self._watch.forget(command.name)
 
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view of all launches, the ended ones too, of money, troubled clouds and the latest events."""

@@ -45,7 +45,10 @@ class _Seen:
 
 
 class Watch:
-    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence."""
+    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence.
+
+    `seen`: (cloud, launch) that some good list has shown, until the launch is forgotten.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,8 @@ class Watch:
         self._seen = {cloud: _Seen() for cloud in providers}
         self._troubles: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
         self._paused_until: dict[str, float] = {}
+        self._asked_to_end: dict[str, str] = {}
+        self.seen: set[tuple[str, str]] = set()
 
     async def look(self) -> dict[str, Listing | None]:
         """Each cloud's list, or None where nothing is known: it failed, is paused, or has not answered yet."""
@@ -77,6 +82,17 @@ class Watch:
         """Something is to happen there: list it with the next tick, whatever its pace."""
         if cloud in self._seen:
             self._seen[cloud].hurried = True
+
+    def asked_to_end(self, instance: Instance) -> None:
+        """Look once, soon, whether it has ended, so that the ledger's seconds are the cloud's; later in turn."""
+        if self._asked_to_end.get(instance.name) != instance.instance_id:
+            self._asked_to_end[instance.name] = instance.instance_id
+            self.hurry(instance.cloud)
+
+    def forget(self, name: str) -> None:
+        """The launch of this name is over."""
+        self._asked_to_end.pop(name, None)
+        self.seen -= {(cloud, name) for cloud in self._seen}
 
     def last_good(self) -> dict[str, tuple[Instance, ...]]:
         """What each cloud listed when it last answered well."""
@@ -143,6 +159,7 @@ class Watch:
             return None
         seen.good, seen.failures = True, 0
         seen.last_good = Listing(tuple(task.result()), seen.asked_at)
+        self.seen.update((cloud, instance.name) for instance in seen.last_good.instances)
         self.fine(cloud, "list")
         if not seen.last_good.instances:
             self.fine(cloud, "end")

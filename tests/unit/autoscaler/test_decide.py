@@ -301,3 +301,9 @@ def test_clouds_differ_in_how_late_they_list() -> None:
     seen = {"red": Listing((), NOW)}
     assert decide(Observed([recent], seen, {"gpu": GPU}), NOW, policy) == []
     assert len(decide(Observed([recent], seen, {"gpu": GPU}), NOW, POLICY)) == 1
+
+
+def test_what_a_good_list_has_shown_and_another_omits_is_gone_however_young() -> None:
+    young = intent(state=IntentState.ENDING, age_s=3.0, bought_at=NOW - 3.0, instance_id="i-a", reason="idle")
+    assert commands([young], seen={("blue", "a")}) == []
+    assert commands([young], seen={("red", "a")}) == [Close("a", "idle")]
