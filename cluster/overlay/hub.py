@@ -81,7 +81,7 @@ class Hub:
     ) -> None:
         self.head, self.doorkeeper, self._silence_s = head, doorkeeper, silence_s
         self.nodes: dict[str, Node] = {}
-        self.unknown: set[HubConnection] = set()
+        self._unknown: dict[HubConnection, None] = {}
         self._machine = machine_identity()
         self._host_key = host_key
         self._acceptors: list[asyncssh.SSHAcceptor] = []
@@ -127,14 +127,22 @@ class Hub:
             acceptor.close()
         for name in list(self.nodes):
             self.forget(name)
-        for connection in list(self.unknown):
+        for connection in list(self._unknown):
             connection.abort()
         for task in list(self._tasks):
             task.cancel()
 
-    def crowded(self) -> bool:
-        """Whether too many wait at the door already."""
-        return len(self.unknown) >= _MAX_UNKNOWN
+    def knocked(self, connection: HubConnection) -> None:
+        """Somebody has dialled. Where too many wait at the door, whoever has stood there longest has to go."""
+        if len(self._unknown) >= _MAX_UNKNOWN:
+            oldest = next(iter(self._unknown))
+            self.known(oldest)
+            oldest.abort()
+        self._unknown[connection] = None
+
+    def known(self, connection: HubConnection) -> None:
+        """It has shown who it is, or has gone."""
+        self._unknown.pop(connection, None)
 
     async def admit(self, name: str, address: NodeAddress, machine: str) -> Node:
         """Make an enrolled node reachable on this machine; nothing new for a known one."""

@@ -32,13 +32,11 @@ class HubConnection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Somebody has dialled."""
         self._connection, self._congestion = conn, Congestion(conn)
-        if self._hub.crowded():
-            conn.abort()
-        self._hub.unknown.add(self)
+        self._hub.knocked(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
-        self._hub.unknown.discard(self)
+        self._hub.known(self)
         if self._node is not None:
             self._hub.disconnected(self._node, self)
 
@@ -73,7 +71,7 @@ class HubConnection(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Known by name from here on."""
-        self._hub.unknown.discard(self)
+        self._hub.known(self)
 
     def session_requested(self) -> Any:
         """The control session; only one."""
