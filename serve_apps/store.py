@@ -14,6 +14,7 @@ from serve_apps.migrations import upgrade
 from serve_apps.tables import analyses, events, reading, record_event, segments, writing
 
 _SPEED_SAMPLE = 50
+_SPEED_REMEMBERED_S = 2.0
 
 
 class IdempotencyConflict(Exception):
@@ -89,6 +90,7 @@ class Store:
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self.engine, self._clock = engine, clock
+        self._speeds: tuple[float, dict[Lane, float | None]] | None = None
 
     def create_tables(self) -> None:
         """Bring the database's schema to the newest step."""
@@ -184,9 +186,15 @@ class Store:
             return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
 
     def observed_speeds(self) -> dict[Lane, float | None]:
-        """Media seconds per second that one segment of each lane made of late; None before the first one."""
-        with reading(self.engine) as connection:
-            return {lane: _observed_speed(connection, lane) for lane in Lane}
+        """Media seconds per second that one segment of each lane made of late; None before the first one.
+
+        Every status is read with them, and they change slowly: they are remembered for two seconds.
+        """
+        now = self._clock()
+        if self._speeds is None or not 0 <= now - self._speeds[0] < _SPEED_REMEMBERED_S:
+            with reading(self.engine) as connection:
+                self._speeds = now, {lane: _observed_speed(connection, lane) for lane in Lane}
+        return self._speeds[1]
 
     def parts(self, analysis_id: str) -> list[Part]:
         """The parts that have been written, in the media's order."""

@@ -60,7 +60,7 @@ def routes(service: Service) -> APIRouter:
     @router.get("/{analysis_id}", dependencies=[may_read], responses=responses(404))
     async def view(analysis_id: str) -> AnalysisView:
         """State, progress, ETA, why it waits, what it has cost and may cost."""
-        return (await service.describe([await service.existing(analysis_id)]))[0]
+        return await service.view(analysis_id)
 
     @router.get("/{analysis_id}/webhooks", dependencies=[may_read], responses=responses(404))
     async def webhooks(analysis_id: str) -> DeliveryList:
@@ -106,7 +106,7 @@ def _add_changes(router: APIRouter, service: Service) -> None:
         if forever:
             await asyncio.to_thread(erase_analysis, service, analysis)
             return Response(status_code=204)
-        return (await service.describe([await service.existing(analysis_id)]))[0]
+        return await service.view(analysis_id)
 
     @router.post("/{analysis_id}/retry", status_code=202, responses=responses(404, 409))
     async def retry(analysis_id: str, key: submitter) -> AnalysisView:
@@ -119,7 +119,7 @@ def _add_changes(router: APIRouter, service: Service) -> None:
             over = "there is nothing to try again" if now.state in FINISHED else "it has not ended"
             raise ProblemError(409, f"{analysis_id} is {now.state}: {over}")
         service.submitted(analysis_id)
-        return (await service.describe([await service.existing(analysis_id)]))[0]
+        return await service.view(analysis_id)
 
 
 async def _found(service: Service, question: str) -> list[str]:
