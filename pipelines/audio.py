@@ -1,6 +1,7 @@
 """One segment's sound. It is cut where nobody speaks, so that each word comes once, and whole."""
 
 import math
+from collections.abc import Callable
 
 from pipelines.analyzers.voice import speech_ranges
 from pipelines.decode_audio import read_samples
@@ -11,15 +12,19 @@ from pipelines.sampling import Segment
 _WINDOW_S = 3.0  # how far a border may move
 
 
-def segment_samples(uri: str, segment: Segment) -> tuple[Samples, MediaError | None]:
+Read = Callable[[str, float, float], tuple[Samples, MediaError | None]]
+
+
+def segment_samples(uri: str, segment: Segment, read: Read = read_samples) -> tuple[Samples, MediaError | None]:
     """The sound of a segment whose borders were moved into pauses, and the damage that ended it early, if any.
 
     Both neighbours of a border hear the same seconds around it, so both move it to the same pause: nothing is heard
-    twice, nothing missed. Segments shorter than 6 s keep their borders. Raises MediaError where there is no sound.
+    twice, nothing missed. Segments shorter than 6 s keep their borders. `read` reads sound, in a process of its own for
+    instance. Raises MediaError where there is no sound.
     """
     moves = segment.end_s - segment.start_s >= 2 * _WINDOW_S
     around = segment.widened(_WINDOW_S)
-    samples, damage = read_samples(uri, around.start_s, math.inf if segment.last else around.end_s)
+    samples, damage = read(uri, around.start_s, math.inf if segment.last else around.end_s)
     start_s = _moved(segment.start_s, samples) if moves and segment.start_s > 0 else segment.start_s
     end_s = math.inf if segment.last else segment.end_s
     end_s = _moved(end_s, samples) if moves and not segment.last else end_s

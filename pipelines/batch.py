@@ -262,9 +262,10 @@ def _end_lingering_actors() -> None:
     from ray.util.state import list_actors  # noqa: PLC0415
     from ray.util.state.exception import RayStateApiException  # noqa: PLC0415
 
-    here = ray.get_runtime_context().get_node_id()
+    context = ray.get_runtime_context()
+    here = [("node_id", "=", context.get_node_id()), ("state", "=", "ALIVE")]
     try:
-        actors = list_actors(filters=[("node_id", "=", here), ("state", "=", "ALIVE")], limit=1000)
+        actors = list_actors(context.gcs_address, filters=here, limit=1000)
     except RayStateApiException:  # Ray runs without its dashboard: there is no idle node to give back
         return
     for actor in actors:

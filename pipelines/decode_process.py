@@ -15,7 +15,7 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest, load_decoder
 from pipelines.errors import MediaError
-from pipelines.frames import FrameBatch
 from pipelines.sources import probe
 
 MEMORY_LIMIT_BYTES = 8 << 30
@@ -70,13 +69,19 @@ class _Worker:
         self._unread = 0  # batches sent and not yet acknowledged
         self._pixels = SharedPixels()
         self._last_tick_s = 0.0
+        self._kinds: dict[str, Callable[..., None]] = {
+            "probe": self._probe,
+            "read": self._read,
+            "sound": self._sound,
+        }
 
     def serve(self) -> None:
         """Answer requests until the other side closes."""
         while message := self._channel.recv(1 << 20):
             kind, *arguments = pickle.loads(message)  # noqa: S301 - from the process that started this one
+            answer: dict[str, Any] = {"end": True}
             try:
-                answer = self._probe(*arguments) if kind == "probe" else self._read(*arguments)
+                self._kinds[kind](*arguments)
             except MediaError as error:
                 answer = {"error": error.cause, "time_s": error.time_s}
             except MemoryError:
@@ -87,29 +92,35 @@ class _Worker:
                 self._acknowledged()
             self._channel.send(json.dumps(answer).encode())
 
-    def _probe(self, uri: str) -> dict[str, Any]:
+    def _probe(self, uri: str) -> None:
         self._on_progress()
-        return {"info": probe(uri).to_dict()}
+        self._channel.send(json.dumps({"info": probe(uri).to_dict()}).encode())
 
-    def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> dict[str, Any]:
+    def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:
         options = {"new_pixels": self._pixels.new, "on_progress": self._on_progress} if name == "pyav" else {}
         self._on_progress()
         for number, batch in load_decoder(name, **options).read(uri, requests, batch_size):
-            self._send(number, batch)
-        return {"end": True}
+            times, indices = batch.times_s.tolist(), batch.indices.tolist()
+            self._send({"number": number, "times_s": times, "indices": indices}, batch.pixels)
 
-    def _send(self, number: int, batch: FrameBatch) -> None:
-        header = {
-            "number": number,
-            "shape": batch.pixels.shape,
-            "times_s": batch.times_s.tolist(),
-            "indices": batch.indices.tolist(),
-        }
-        handle = self._pixels.take_handle(batch.pixels)
+    def _sound(self, uri: str, start_s: float, end_s: float) -> None:
+        from pipelines.decode_audio import read_samples  # noqa: PLC0415
+
+        self._on_progress()
+        samples, damage = read_samples(uri, start_s, end_s)
+        header = {"start_s": samples.start_s, "damage": (damage.cause, damage.time_s) if damage else None}
+        if len(samples.values):
+            self._send(header, np.ascontiguousarray(samples.values).view(np.uint8).reshape(-1, 4, 1, 1))
+        else:
+            self._channel.send(json.dumps(header).encode())
+
+    def _send(self, header: dict[str, Any], data: NDArray[np.uint8]) -> None:
+        message = json.dumps(header | {"shape": data.shape}).encode()
+        handle = self._pixels.take_handle(data)
         faulthandler.cancel_dump_traceback_later()  # waiting for the models is no stall
         while self._unread >= AHEAD:
             self._acknowledged()
-        socket.send_fds(self._channel, [json.dumps(header).encode()], [handle])
+        socket.send_fds(self._channel, [message], [handle])
         self._unread += 1
         os.close(handle)
         self._on_progress()

@@ -20,10 +20,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
+from pipelines.samples import Samples
 from pipelines.sources import MediaInfo, reader_environment
 
 _STALL_LIMIT_S = 60.0
@@ -60,10 +62,11 @@ class DecodeProcesses:
         given, time_s = 0, min(request.segment.start_s for request in requests)
         for attempt in range(_ATTEMPTS):
             try:
-                for count, (number, batch) in enumerate(self._answers("read", decoder, uri, requests, batch_size)):
+                for count, (header, pixels) in enumerate(self._answers("read", decoder, uri, requests, batch_size)):
                     if count >= given:
-                        given, time_s = count + 1, float(batch.times_s[-1])
-                        yield number, batch
+                        given, time_s = count + 1, float(header["times_s"][-1])
+                        times = np.array(header["times_s"], np.float64)
+                        yield int(header["number"]), FrameBatch(pixels, times, np.array(header["indices"], np.int64))
                 return
             except ReaderEnded as error:
                 if attempt == _ATTEMPTS - 1:
@@ -73,13 +76,23 @@ class DecodeProcesses:
 
     def probe(self, uri: str) -> MediaInfo:
         """What the file is (see pipelines.sources). Raises MediaError."""
+        header, _ = self._answer(uri, "probe", uri)
+        return MediaInfo.from_dict(header["info"])
+
+    def sound(self, uri: str, start_s: float, end_s: float) -> tuple[Samples, MediaError | None]:
+        """As pipelines.decode_audio.read_samples. Raises MediaError."""
+        header, data = self._answer(uri, "sound", uri, start_s, end_s)
+        values = np.empty(0, np.float32) if data is None else data.reshape(-1).view(np.float32)
+        damage = MediaError(uri, *header["damage"]) if header["damage"] else None
+        return Samples(values, float(header["start_s"])), damage
+
+    def _answer(self, uri: str, *request: Any) -> Any:
         try:
-            answers: list[Any] = list(self._answers("probe", uri))
+            return next(iter(list(self._answers(*request))))
         except ReaderEnded as error:
             raise MediaError(uri, str(error)) from None
         except TimeoutError:
             raise MediaError(uri, f"could not be read within {self._stall_limit_s:g} s") from None
-        return MediaInfo.from_dict(answers[0]["info"])
 
     def _answers(self, *request: Any) -> Iterator[Any]:
         process = self._take()
@@ -139,7 +152,10 @@ class _Process:
         self.process.wait()
 
     def answers(self, request: Any, stall_limit_s: float) -> Iterator[Any]:
-        """Its batches or its one answer. Raises MediaError as it reports it, ReaderEnded, TimeoutError."""
+        """What it sends: a header, and an array where there is one.
+
+        Raises MediaError as it reports it, ReaderEnded, TimeoutError.
+        """
         self._channel.settimeout(stall_limit_s)
         try:
             self._channel.send(pickle.dumps(request))
@@ -149,15 +165,14 @@ class _Process:
                     raise ConnectionResetError
                 answer = json.loads(message)
                 if handles:
-                    batch = _mapped(answer, handles[0])
-                    yield answer["number"], batch
+                    yield answer, _mapped(answer, handles[0])
                     self._channel.send(b"+")
                 elif "error" in answer:
                     raise MediaError(_uri_of(request), str(answer["error"]), answer["time_s"])
-                elif answer:
-                    if "info" in answer:
-                        yield answer
+                elif "end" in answer:
                     return
+                elif answer:
+                    yield answer, None
         except (BrokenPipeError, ConnectionResetError):
             raise ReaderEnded(f"the decoder crashed ({self._ending()})") from None
 
@@ -169,11 +184,11 @@ class _Process:
 
 
 def _uri_of(request: Any) -> str:
-    return str(request[1] if request[0] == "probe" else request[2])
+    return str(request[2] if request[0] == "read" else request[1])
 
 
-def _mapped(header: dict[str, Any], handle: int) -> FrameBatch:
-    """The batch that a message announces. Its memory is checked: who sent it is not trusted."""
+def _mapped(header: dict[str, Any], handle: int) -> NDArray[np.uint8]:
+    """The array that a message announces. Its memory is checked: who sent it is not trusted."""
     try:
         shape = tuple(int(n) for n in header["shape"])
         sealed = fcntl.fcntl(handle, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
@@ -182,5 +197,4 @@ def _mapped(header: dict[str, Any], handle: int) -> FrameBatch:
         memory = mmap.mmap(handle, int(np.prod(shape)), flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
     finally:
         os.close(handle)
-    pixels = np.frombuffer(memory, np.uint8).reshape(shape)
-    return FrameBatch(pixels, np.array(header["times_s"], np.float64), np.array(header["indices"], np.int64))
+    return np.frombuffer(memory, np.uint8).reshape(shape)

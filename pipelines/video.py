@@ -148,7 +148,7 @@ class SegmentAnalyzer:
         hearing = [cast(AudioAnalyzer, a) for a in todo if a.description.takes == "audio"]
         decoder, reason, runs, damage = self._watch(task, watching, told) if watching else ("", "", [], None)
         tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
-        heard, sound_damage = _hear(task, hearing, (lambda: None) if watching else told)
+        heard, sound_damage = _hear(task, hearing, self._decoding.sound, (lambda: None) if watching else told)
         faults = [d for d in (damage, sound_damage) if d and not _lies_beyond(d, task.segment)]
         frames = kept | {a.name: run.frames for a, run in zip(watching, runs, strict=True)}
         for name, table in (tables | heard).items():
@@ -215,7 +215,7 @@ def _warnings(
 
 
 def _hear(
-    task: SegmentTask, analyzers: Sequence[AudioAnalyzer], on_first_sound: Callable[[], None]
+    task: SegmentTask, analyzers: Sequence[AudioAnalyzer], read: Any, on_first_sound: Callable[[], None]
 ) -> tuple[dict[str, Any], MediaError | None]:
     """Each analyzer's records of the segment's sound (none where there is no sound), and the damage, if any."""
     if not analyzers:
@@ -224,7 +224,7 @@ def _hear(
         return {analyzer.name: analyzer.schema.empty_table() for analyzer in analyzers}, None
     from pipelines.audio import segment_samples  # noqa: PLC0415
 
-    samples, damage = segment_samples(task.media_uri, task.segment)
+    samples, damage = segment_samples(task.media_uri, task.segment, read)
     on_first_sound()
     return {analyzer.name: analyzer.analyse(samples, task.segment) for analyzer in analyzers}, damage
 

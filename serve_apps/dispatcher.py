@@ -141,8 +141,8 @@ class Dispatcher:
             lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in analysis.analyzers)
             for uri in analysis.media:
                 info = await asyncio.to_thread(self._probe, self._readable(uri))
-                infos.append(info.to_dict() | {"uri": uri})
-                segments = plan_segments(info.duration_s, self._policy.segment_s)
+                infos.append(info.without_cut_points().to_dict() | {"uri": uri})
+                segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
                 plans.append(dict.fromkeys(lanes, segments))
             await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
         except MediaError as error:

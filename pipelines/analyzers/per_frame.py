@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.analyzers import Description
 from pipelines.analyzers.records import described, frame_columns
+from pipelines.batching import SharedModel, frames_at_first
 from pipelines.frames import FrameBatch
 from pipelines.sampling import FramesPerSecond, Segment
 
@@ -30,6 +31,7 @@ class PerFrameAnalyzer:
         self.sampling = FramesPerSecond(fps)
         self._loading = threading.Lock()
         self._loaded = False
+        self.shared = SharedModel(self.analyse)
 
     @property
     def schema(self) -> pa.Schema:
@@ -45,6 +47,7 @@ class PerFrameAnalyzer:
         with self._loading:
             if not self._loaded:
                 self.prepare(device)
+                self.shared.limit = frames_at_first(device)
                 self._loaded = True
 
     def start(self, segment: Segment) -> "PerFrameRun":
@@ -72,7 +75,7 @@ class PerFrameRun:
 
     def add(self, batch: FrameBatch) -> None:
         """See SegmentRun.add."""
-        found = self._analyzer.analyse(batch.pixels)
+        found = self._analyzer.shared(batch.pixels)  # with frames of other segments, if they wait too
         self.frames += len(batch)
         for index, time_s, rows in zip(batch.indices.tolist(), batch.times_s.tolist(), found, strict=True):
             frame = {"segment": self._segment.index, "frame_index": index, "time_s": time_s}

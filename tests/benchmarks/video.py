@@ -7,6 +7,7 @@ Memory is the peak, over the whole tree of processes, of their proportional set 
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=2.0, help="0: every frame")
     parser.add_argument("--side", type=int, default=224, help="frames are decoded to this width and height")
     parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--timeout-s", type=float, default=600, help="for one run; who is late is left out")
     parser.add_argument("--plot", type=Path, help="write a bar chart here (PNG)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -44,9 +46,13 @@ def main() -> None:
         job.write_text(json.dumps({"clips": clips, "fps": options.fps, "side": options.side}))
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in options.peers.split(",")}
         for round_number in range(options.runs):
-            for name, results in runs.items():
-                results.append(measured(name, job))
-                print(f"round {round_number + 1} {name}: {_line(results[-1])}", flush=True)
+            for name, results in list(runs.items()):
+                if (run := measured(name, job, options.timeout_s)) is None:
+                    print(f"round {round_number + 1} {name}: not within {options.timeout_s:g} s", flush=True)
+                    del runs[name]
+                    continue
+                results.append(run)
+                print(f"round {round_number + 1} {name}: {_line(run)}", flush=True)
     report = summary(runs)
     for name, row in report.items():
         print(
@@ -61,12 +67,19 @@ def main() -> None:
         print(json.dumps({"ratio_to_limit": ratios, "peak_mib": {n: round(r["peak_mib"]) for n, r in report.items()}}))
 
 
-def measured(name: str, job: Path) -> dict[str, Any]:
-    """One run: its own figures, the CPU seconds of all its processes, and the peak of their memory."""
+def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any] | None:
+    """One run: its own figures, the CPU seconds of all its processes, and their peak memory. None if too late."""
     command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     peak, cpu_s = 0, {process.pid: 0.0}
+    deadline = time.monotonic() + timeout_s
     while process.poll() is None:
+        if time.monotonic() > deadline:
+            for member in _tree(process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+            process.communicate()
+            return None
         peak = max(peak, sum(_watch(member, cpu_s) for member in _tree(process)))
         time.sleep(0.25)
     output = process.stdout.read()

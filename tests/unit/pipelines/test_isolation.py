@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("av")
 
 from pipelines.decode import FrameRequest
+from pipelines.decode_audio import read_samples
 from pipelines.decode_process import SharedPixels
 from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
@@ -60,6 +61,25 @@ def test_the_frames_are_those_of_the_decoder(clip: str) -> None:
         assert np.array_equal(theirs.pixels, ours.pixels)
         assert theirs.times_s.tolist() == ours.times_s.tolist()
         assert theirs.indices.tolist() == ours.indices.tolist()
+
+
+def test_sound_is_that_of_the_decoder(tmp_path: Path) -> None:
+    path = str(media.audio_only(tmp_path))
+    processes = DecodeProcesses()
+    theirs, damage = processes.sound(path, 0.2, 0.7)
+    ours, _ = read_samples(path, 0.2, 0.7)
+    assert (theirs.start_s, damage) == (ours.start_s, None)
+    assert np.array_equal(theirs.values, ours.values)
+    with pytest.raises(MediaError, match=r"silence\.wav: no sound can be decoded"):
+        processes.sound(path, 5.0, 6.0)
+    os.kill(decoding_process(), signal.SIGSTOP)
+    with pytest.raises(MediaError, match=r"silence\.wav: could not be read within 1 s"):
+        _hurried(processes).sound(path, 0.0, 1.0)
+
+
+def _hurried(processes: DecodeProcesses) -> DecodeProcesses:
+    processes._stall_limit_s = 1.0
+    return processes
 
 
 def test_a_process_serves_file_after_file(clip: str, tmp_path: Path) -> None:
