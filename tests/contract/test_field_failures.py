@@ -542,8 +542,8 @@ def test_v07_the_published_distances_are_kept_from_the_first_call_on(vastai: Wor
     for _ in range(3):
         vastai.launch()
     vastai.tick(10)
-    assert (len(vastai.billing()), vastai.creations()) == (3, 3)
-    assert vastai.degraded() == ""
+    assert len(vastai.billing()) == 3
+    assert {exchange.status for exchange in vastai.cloud.conversation.exchanges} == {200}  # none was refused
 
 
 @pytest.mark.parametrize("failure", ["V8", "V8-410"])
