@@ -15,6 +15,8 @@ _THRESHOLD = re.compile(r"threshold\s*=\s*(\d+(?:\.\d+)?)")
 # No window known is longer than a day; what asks for more is shown again after it.
 _LONGEST_S = 86_400.0
 _DEFAULT_RETRY_S = 5.0
+# The cloud measures distances where calls arrive: a slow call and a quick one come closer than they were sent.
+_MARGIN_S = 0.25
 # Reads leave this many calls of each window to purchases and terminations.
 _RESERVED_CALLS = 10
 
@@ -82,7 +84,8 @@ class Pace:
     def wait_s(self, scope: str, reads: bool, now: float) -> float:
         """How long a call has to wait now."""
         waits = [self._blocked_until.get(scope, now) - now]
-        waits.append(self._sent_at.get(scope, float("-inf")) + self.spacing_s.get(scope, 0.0) - now)
+        if (spacing_s := self.spacing_s.get(scope, 0.0)) > 0:
+            waits.append(self._sent_at.get(scope, float("-inf")) + spacing_s + _MARGIN_S - now)
         if reads:
             waits.append(self._read_at + self._reads_spread_s - now)
         return max(0.0, *waits)

@@ -73,5 +73,5 @@ def test_a_spacing_that_was_demanded_is_kept_afterwards() -> None:
     pace.sent("rent", reads=False, now=0.0)
     pace.answered("rent", 429, {}, "endpoint threshold=4.5", 0.0)
     pace.sent("rent", reads=False, now=10.0)
-    assert pace.wait_s("rent", reads=False, now=10.5) == 4.0
+    assert pace.wait_s("rent", reads=False, now=10.5) == 4.25  # with a margin for calls that arrive sooner
     assert pace.wait_s("list", reads=False, now=10.5) == 0.0
