@@ -15,6 +15,7 @@ from cluster.config import ConfigError
 from cluster.costs import PriceTableError
 from cluster.demo import DemoFailed
 from cluster.embedded import ClusterError
+from cluster.fake_cloud import FakeCloudError
 from cluster.keys import NoSuchKey
 
 app = typer.Typer(
@@ -31,6 +32,7 @@ _CODES: dict[type[Exception], int] = {
     ClusterError: FAILED,
     ConfigError: FAILED,
     DemoFailed: FAILED,
+    FakeCloudError: FAILED,
     NoCluster: NO_CLUSTER,
     NoSuchKey: REFUSED,
     PolicyError: FAILED,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster import embedded
+from cluster import embedded, fake_cloud
 from cluster.client import Client
 from cluster.settings import Settings
 from cluster.state import StateDir
@@ -38,13 +38,27 @@ class _Clock:
         return round(self.moments.get(second, 0.0) - self.moments.get(first, 0.0), 3)
 
 
-def run(settings: Settings, say: Say, show: Show) -> dict[str, Any]:
-    """Start a cluster, analyse the sample, return to zero, stop. `show` gets each view of the running analysis."""
-    clock = _Clock()
+def run(settings: Settings, say: Say, show: Show, cloud: str = "local") -> dict[str, Any]:
+    """Start a cluster, analyse the sample, return to zero, stop. `show` gets each view of the running analysis.
+
+    `cloud`: "local", or one of fake_cloud.KINDS, whose server is started and whose own bill comes with the summary.
+    """
     own = _own_settings(settings)
+    if cloud == "local":
+        return _tell(own, say, show, os.environ)
+    with fake_cloud.running(cloud, own.state_dir / "fake-cloud") as fake:
+        say(f"a {cloud} sells machines at {fake.url}: its containers are processes of this machine")
+        summary = _tell(_buying_from(own, fake.cloud), say, show, {**os.environ, **fake.environment})
+        machines = fake.bill()["machines"].values()
+    bill = {key: round(sum(machine[key] for machine in machines), 6) for key in ("billed_s", "usd")}
+    return summary | {"cloud": cloud, "clouds_own_bill": bill | {"alive": sum(m["alive"] for m in machines)}}
+
+
+def _tell(own: Settings, say: Say, show: Show, environment: Mapping[str, str]) -> dict[str, Any]:
+    clock = _Clock()
     state = StateDir(own.state_dir)
     try:
-        card = embedded.up(own, say)
+        card = embedded.up(own, say, environment)
         say(f"the API listens at {card.api_url}/docs; no worker exists, nothing is billed")
         with Client(card.api_url, state.token("api")) as client:
             outcome = _analyse(client, clock, say, show)
@@ -61,6 +75,18 @@ def _own_settings(settings: Settings) -> Settings:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     own = {"state_dir": settings.state_dir / "demo" / name, "database_url": "", "storage_uri": ""}
     return settings.model_copy(update=own | {"http": settings.http.model_copy(update={"port": 0})}).resolved()
+
+
+def _buying_from(settings: Settings, cloud: str) -> Settings:
+    """The same with every GPU worker rented from `cloud`, through the overlay; its machines have no GPU to check."""
+    shapes = {
+        name: shape.model_copy(update={"clouds": (cloud,)}) if shape.gpus else shape
+        for name, shape in settings.node_types.items()
+    }
+    overlay = settings.overlay.model_copy(
+        update={"enabled": True, "public_host": "127.0.0.1", "image": "aima-worker", "check_gpu": False}
+    )
+    return settings.model_copy(update={"node_types": shapes, "overlay": overlay})
 
 
 def _analyse(client: Client, clock: _Clock, say: Say, show: Show) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What `aima status` shows: analyses with their progress, machines with their price, money against its limits."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -26,6 +27,15 @@ def status_view(report: Mapping[str, Any]) -> RenderableType:
         *(Text(f"! {trouble}", style="yellow") for trouble in troubles),
         _money(live, report.get("spending") or {}),
     )
+
+
+def events_view(report: Mapping[str, Any]) -> RenderableType:
+    """The latest decisions about machines, clouds and budgets, each in a sentence, the newest last."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2), show_header=False)
+    for event in report.get("events") or ():
+        at = datetime.fromtimestamp(event["at"], UTC).astimezone()
+        table.add_row(Text(f"{at:%H:%M:%S}", style="dim"), Text(event["name"]), Text(event["sentence"]))
+    return table
 
 
 def trouble_view(reason: str) -> RenderableType:

@@ -116,7 +116,15 @@ def estimate_line(found: Mapping[str, Any]) -> str:
 
 
 def print_bill(console: Console, summary: Mapping[str, Any], billed_s: float) -> None:
-    """What the demonstration cost, and what the same seconds cost elsewhere."""
+    """What the demonstration cost, beside the cloud's own bill or what the same seconds cost elsewhere."""
+    if own := summary.get("clouds_own_bill"):
+        console.print(
+            f"cost {summary['cost_usd']:.4f} USD for {billed_s:.0f} worker seconds;"
+            f" the bill of {summary['cloud']}: {own['usd']:.4f} USD for {own['billed_s']:.0f} s,"
+            f" {own['alive']} machines left",
+            highlight=False,
+        )
+        return
     reference = billed_s / 3600 * _REFERENCE_USD_PER_HOUR
     console.print(
         f"cost {summary['cost_usd']:.4f} USD for {billed_s:.0f} worker seconds on this machine"

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,13 +25,21 @@ OverlayFlag = Annotated[
 
 
 @app.command()
-def demo(as_json: JsonFlag = False, overlay: OverlayFlag = False, config: ConfigOption = None) -> None:
+def demo(
+    cloud: Annotated[
+        Literal["local", "runpod-fake", "vastai-fake"],
+        typer.Option(help="Where the worker comes from; a fake cloud is a server here that sells processes."),
+    ] = "local",
+    as_json: JsonFlag = False,
+    overlay: OverlayFlag = False,
+    config: ConfigOption = None,
+) -> None:
     """Analyse a sample video on a cluster that starts from zero and returns to zero."""
     settings = load_settings(config)
     if overlay:
         settings = through_overlay(settings)
     with ProgressLine(console) as progress:
-        summary = demonstration.run(settings, say, progress.show)
+        summary = demonstration.run(settings, say, progress.show, cloud)
     views.print_findings(console, summary.pop("findings"))
     views.print_bill(console, summary, summary.pop("billed_s"))
     finish(summary, as_json)

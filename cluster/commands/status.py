@@ -12,7 +12,7 @@ from cluster.client import Client, Unreachable, api_access
 from cluster.commands.terminal import ConfigOption, JsonFlag, console, finish, open_client
 from cluster.config import load_settings
 from cluster.state import write_private
-from cluster.status_view import status_view, trouble_view
+from cluster.status_view import events_view, status_view, trouble_view
 
 app = typer.Typer()
 _EVERY_S = 1.0
@@ -21,6 +21,7 @@ _EVERY_S = 1.0
 @app.command()
 def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Also what was decided lately, and why.")] = False,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
@@ -31,6 +32,8 @@ def status(
             return
         report = _report(client)
     console.print(status_view(report))
+    if events:
+        console.print(events_view(report))
     finish(report, as_json)
 
 
