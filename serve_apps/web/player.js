@@ -78,7 +78,7 @@ export class Player {
   seek(time) {
     this.time = time;
     if (this.begun) this.media.currentTime = time;
-    else this.onTime(time);
+    this.onTime(time); // at once: the next key counts from here, while the media still seeks
     this.draw();
   }
 
