@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -16,10 +16,10 @@ from cluster.clouds import access_variables
 from cluster.environment import without_secrets
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
+from cluster.processes import MARKER, head_processes, processes
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
-MARKER = "AIMA_CLUSTER"
 _READY_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 75.0
 _STOP_GRACE_S = 3.0
@@ -45,21 +45,39 @@ def up(
     if (running := state.read_card()) is not None:
         if is_ready(running):
             return running
-        say(f"a cluster was left here and does not answer: removing what is left of {running.cluster_id}")
-        remove(state, running)
+        say(f"{running.cluster_id} was left here and does not answer: starting its head again, its workers go on")
+        return _revive(settings, state, running, environment)
     state.prepare()
     card = _new_card(settings)
-    (state.path / "settings.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
     state.write_card(card)
     say(f"starting the orchestrator and Ray's head at {card.host}, ports {card.base_port}-{card.base_port + 63}")
-    access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
-    children = [_spawn(state, card, module, own) for module, own in access.items()]
     try:
-        _wait_until_ready(state, card, children)
+        _start(settings, state, card, environment)
     except BaseException:
         remove(state, card)
         raise
     return card
+
+
+def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> ClusterCard:
+    """Start the head of a cluster again that has lost it: same address, same Ray session, the workers still there."""
+    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
+    # Ray refuses to start while this names a head, even a dead one.
+    (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
+    state.prepare()
+    try:
+        _start(settings, state, card, environment)
+    except ClusterError as error:
+        _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
+        raise ClusterError(f"{error}\n`aima down` ends its workers and clears the way for a new cluster") from None
+    return card
+
+
+def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
+    (state.path / "settings.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
+    access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
+    children = [_spawn(state, card, module, own) for module, own in access.items()]
+    _wait_until_ready(state, card, children)
 
 
 def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bool:
@@ -76,30 +94,18 @@ def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bo
 
 def remove(state: StateDir, card: ClusterCard) -> None:
     """Stop every process of the cluster and forget its address. Raises ClusterError if one survives."""
+    _stop_all(card, lambda: list(processes(card.cluster_id)))
+    state.forget(card)
+
+
+def _stop_all(card: ClusterCard, left: Callable[[], list[psutil.Process]]) -> None:
     for _round in range(_STOP_ROUNDS):  # what ends may just have started something
-        left = list(processes(card.cluster_id))
+        alive = left()
         _started[:] = [child for child in _started if child.poll() is None]
-        if not left:
-            state.forget(card)
+        if not alive:
             return
-        _stop(left)
-    raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left]}")
-
-
-def processes(cluster_id: str) -> Iterator[psutil.Process]:
-    """Every live process that carries the cluster's mark, and their descendants.
-
-    Children inherit the mark, but Ray's agents and dashboard modules write their titles over it.
-    """
-    found: dict[int, psutil.Process] = {}
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(MARKER) == cluster_id:
-                found |= {p.pid: p for p in (process, *process.children(recursive=True))}
-    for process in found.values():
-        with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                yield process
+        _stop(alive)
+    raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left()]}")
 
 
 def is_ready(card: ClusterCard) -> bool:

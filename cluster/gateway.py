@@ -77,7 +77,7 @@ class Gateway:
         self._hub = Hub(card.address, self._hub_key, self.admission, own.silence_s)
         self.admission.admit, self.admission.forget = self._hub.admit, self._hub.forget
         self._port = own.port or card.address.hub_port
-        self._isolation = _isolation() if own.isolate_local else ()
+        self._isolation = isolation() if own.isolate_local else ()
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Open the door, let those back in that were in, and forget nodes whose launches are over."""
@@ -154,7 +154,7 @@ def _label_text(value: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in value).strip("-_.")[:63]
 
 
-def _isolation() -> tuple[str, ...]:
+def isolation() -> tuple[str, ...]:
     """The command that gives a process a network of its own, of those that work here; empty when none does."""
     for command in _UNSHARE[os.geteuid() != 0 :]:
         try:

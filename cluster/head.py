@@ -1,9 +1,11 @@
 """Ray's head: configured for our node provider, started, and given the service to run. It runs no work itself."""
 
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,10 @@ from cluster.lanes import ray_resources
 from cluster.ray_node import INLINE_RESULTS, patience
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.settings import Settings
-from cluster.state import ClusterCard, StateDir
+from cluster.state import ClusterCard, StateDir, write_private
 
 HEAD_NODE_TYPE = "head"
+_GCS_PATH = "RAY_gcs_storage_path"
 _OBJECT_STORE_BYTES = 80 * 1024**2
 # Serve lets go after its own delay; Ray then only confirms that nothing else holds the node.
 _RAY_IDLE_S = 1.0
@@ -69,7 +72,7 @@ def head_instance_id(card: ClusterCard) -> str:
     return f"{card.cluster_id}-head"
 
 
-def ray_environment(state: StateDir, card: ClusterCard, grace_s: float) -> dict[str, str]:
+def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: float) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
@@ -81,6 +84,8 @@ def ray_environment(state: StateDir, card: ClusterCard, grace_s: float) -> dict[
         "RAY_CLOUD_INSTANCE_ID": head_instance_id(card),
         "RAY_NODE_TYPE_NAME": HEAD_NODE_TYPE,
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_storage": "rocksdb",
+        _GCS_PATH: str(gcs),
         "RAY_enable_autoscaler_v2": "1",
         **INLINE_RESULTS,
         **patience(grace_s),
@@ -153,16 +158,34 @@ def main() -> int:
         sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
     config_path = state.path / "ray-autoscaling.yaml"
     config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card)), encoding="utf-8")
-    environment = os.environ | ray_environment(state, card, settings.overlay.grace_s)
+    # In Kubernetes Ray's own variable names the volume.
+    gcs = Path(os.environ.get(_GCS_PATH) or state.gcs_dir(card.cluster_id))
+    environment = os.environ | ray_environment(state, card, gcs, settings.overlay.grace_s)
+    gcs.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir("/")
     ray = subprocess.Popen(ray_start_command(state, card, config_path), env=environment)  # noqa: S603
     signal.signal(signal.SIGTERM, lambda *_: ray.terminate())
-    deploy = [sys.executable, "-m", "cluster.service"]
-    service = service_settings(settings, state, card).to_json()
-    deployed = subprocess.run(deploy, input=service.encode(), env=environment, check=False)  # noqa: S603
-    if deployed.returncode:
+    failed = _deploy(service_settings(settings, state, card).to_json(), gcs / "deployed", environment)
+    if failed:
         ray.terminate()
-    return ray.wait() or deployed.returncode
+    return ray.wait() or failed
+
+
+def _deploy(service: str, deployed: Path, environment: Mapping[str, str]) -> int:
+    """Give Serve the service to run; returns the exit code.
+
+    Nothing to do for a restarted head with the same service: Serve brings it back by itself, and another deployment
+    would replace the replicas that have lived on.
+    """
+    code = Path(__file__).with_name("service.py").read_bytes()
+    digest = hashlib.sha256(service.encode() + code).hexdigest()
+    if deployed.exists() and deployed.read_text(encoding="utf-8") == digest:
+        return 0
+    command = [sys.executable, "-m", "cluster.service"]
+    done = subprocess.run(command, input=service.encode(), env=environment, check=False)  # noqa: S603
+    if done.returncode == 0:
+        write_private(deployed, digest)
+    return done.returncode
 
 
 if __name__ == "__main__":

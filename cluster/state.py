@@ -53,6 +53,10 @@ class StateDir:
         """Ray's session directory: short, because Unix socket paths end at 107 bytes."""
         return Path(tempfile.gettempdir()) / cluster_id
 
+    def gcs_dir(self, cluster_id: str) -> Path:
+        """Where Ray keeps what a restarted head has to know: nodes, actors, Serve's state."""
+        return self.path / "gcs" / cluster_id
+
     def prepare(self) -> None:
         """Make the directory and its tokens, readable by this user only."""
         for directory in (self.path, self.path / "tokens", self.path / "overlay", self.logs):
@@ -72,7 +76,8 @@ class StateDir:
 
     def forget(self, card: ClusterCard) -> None:
         """Remove what only a running cluster needs; the database, the results and the logs stay."""
-        shutil.rmtree(self.ray_dir(card.cluster_id), ignore_errors=True)
+        for directory in (self.ray_dir(card.cluster_id), self.gcs_dir(card.cluster_id)):
+            shutil.rmtree(directory, ignore_errors=True)
         self.card_path.unlink(missing_ok=True)
 
 

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from cluster import embedded
 from cluster.head import ray_environment
+from cluster.processes import MARKER, processes
 from cluster.settings import HttpSettings, NodeTypeSettings, Settings
 from cluster.state import StateDir
 from pipelines.sample import sample_video
@@ -160,7 +161,7 @@ async def streams(connect: Callable[[], Connection], analysis_id: str, number: i
 
 def api_mib(cluster_id: str) -> float:
     """The resident memory of the API's replica."""
-    for process in embedded.processes(cluster_id):
+    for process in processes(cluster_id):
         if "ServeReplica:aima:Api" in " ".join(process.cmdline()):
             return float(process.memory_info().rss / 2**20)
     return float("nan")
@@ -202,9 +203,8 @@ def main() -> None:
         state = StateDir(settings.state_dir)
         card = embedded.up(settings)
         try:
-            environment = (
-                os.environ | ray_environment(state, card, settings.overlay.grace_s) | {embedded.MARKER: card.cluster_id}
-            )
+            own = ray_environment(state, card, state.gcs_dir(card.cluster_id), settings.overlay.grace_s)
+            environment = os.environ | own | {MARKER: card.cluster_id}
             subprocess.run([sys.executable, "-c", _BARE], env=environment, check=True)
             figures = asyncio.run(measure(options, card.api_url, state.token("api"), lambda: api_mib(card.cluster_id)))
         finally:

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from cluster import embedded
+from cluster.processes import processes
 from cluster.settings import HttpSettings, Settings
 from cluster.state import StateDir
 from tests.small_postgres import SmallPostgres, small_postgres
@@ -95,7 +96,7 @@ def measure(cluster_id: str, database: SmallPostgres, window_s: float) -> dict[s
     """Watch an idle cluster for `window_s` seconds."""
 
     def everything() -> list[psutil.Process]:
-        return [*embedded.processes(cluster_id), *database.processes()]
+        return [*processes(cluster_id), *database.processes()]
 
     samples, started, before = [], time.monotonic(), cpu_s(everything())
     for number in range(_SAMPLES):

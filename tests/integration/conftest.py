@@ -12,6 +12,7 @@ import pytest
 from cluster import embedded
 from cluster.client import Client
 from cluster.demo import live_instances
+from cluster.processes import processes
 from cluster.settings import HttpSettings, ScalingSettings, Settings
 from cluster.state import ClusterCard, StateDir
 from tests.waiting import wait_until
@@ -50,7 +51,7 @@ def running(settings: Settings) -> Iterator[Running]:
             yield Running(card, state, client)
     finally:
         embedded.down(state)
-    assert not list(embedded.processes(card.cluster_id))
+    assert not list(processes(card.cluster_id))
     assert not state.ray_dir(card.cluster_id).exists()
 
 

@@ -14,8 +14,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import embedded
 from cluster.client import ApiError
+from cluster.processes import processes
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.waiting import wait_until
@@ -45,7 +45,7 @@ def expected_indices(clip: Path) -> list[int]:
 
 def running_pids(cluster: Running, words: str) -> list[int]:
     found = []
-    for process in embedded.processes(cluster.card.cluster_id):
+    for process in processes(cluster.card.cluster_id):
         try:
             if words in " ".join(process.cmdline()):
                 found.append(process.pid)

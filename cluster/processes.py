@@ -1,0 +1,61 @@
+"""Which processes of this machine belong to a cluster, and which of them to its workers."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+MARKER = "AIMA_CLUSTER"
+_WORKERS_MARKER = "AIMA_INSTANCE"
+
+
+def processes(cluster_id: str) -> Iterator[psutil.Process]:
+    """Every live process that carries the cluster's mark, and their descendants.
+
+    Children inherit the mark, but Ray's agents and dashboard modules write their titles over it.
+    """
+    marked = [process for process in psutil.process_iter() if _environment(process).get(MARKER) == cluster_id]
+    yield from _alive(_with_descendants(marked).values())
+
+
+def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
+    """What belongs to the head alone: the processes of the cluster that are no worker's.
+
+    After `kill -9` of a head's main processes, others of its go on and hold its ports. The mark may be overwritten and
+    the parent gone, but Ray has sent their output into its session's directory `ray_dir`.
+    """
+    everything = list(psutil.process_iter())
+    marked = [p for p in everything if _environment(p).get(MARKER) == cluster_id]
+    workers = _with_descendants([p for p in marked if _WORKERS_MARKER in _environment(p)])
+    writing = [p for p in everything if _writes_below(p, ray_dir)]
+    found = _with_descendants([*marked, *writing])
+    return list(_alive(process for pid, process in found.items() if pid not in workers))
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    with contextlib.suppress(psutil.Error):
+        return process.environ()
+    return {}
+
+
+def _writes_below(process: psutil.Process, directory: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.readlink(f"/proc/{process.pid}/fd/1").startswith(f"{directory}/")
+    return False
+
+
+def _with_descendants(roots: list[psutil.Process]) -> dict[int, psutil.Process]:
+    found = {process.pid: process for process in roots}
+    for process in roots:
+        with contextlib.suppress(psutil.Error):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    return found
+
+
+def _alive(found: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                yield process
