@@ -29,7 +29,9 @@ _FLAGS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# Playwright's event loop occupies the main thread while it is open: closed with this folder, or no later test in the
+# same process could run a loop of its own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
     if path is None:
@@ -41,7 +43,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One service for all tests here; models are loaded once."""
     with serving(tmp_path_factory.mktemp("service"), sample_video().parent) as served:
@@ -100,7 +102,7 @@ def visit(browser: Browser, served: Served) -> Iterator[Callable[..., Visitor]]:
         assert visitor.complaints == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(served: Served) -> str:
     """An analysis of the sample video that has succeeded; its id."""
     from cluster.client import Client  # noqa: PLC0415
