@@ -18,6 +18,7 @@ from pipelines.errors import MediaError, without_query
 from pipelines.inputs import list_media
 from pipelines.isolation import DecodeProcesses
 from pipelines.outcomes import Outcomes, media_key
+from pipelines.results import write_results
 from pipelines.sampling import parse_sampling, plan_segments, segments_touched
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentAnalyzer, SegmentTask
@@ -188,8 +189,18 @@ def run(job: BatchJob) -> BatchResult:
         _end_lingering_actors()
         for key, errors in _by_media(result.errors).items():
             outcomes.add_errors(key, errors)
+    _write_whole_results(job, tasks, result)
     outcomes.finish(result.manifest())
     return result
+
+
+def _write_whole_results(job: BatchJob, tasks: Mapping[str, SegmentTask], result: BatchResult) -> None:
+    """Insights and a manifest for each media item none of whose segments failed."""
+    failed = {media_key(error["media_uri"]) for error in result.errors}
+    media = {media_key(task.media_uri): task for task in tasks.values()}
+    for key, task in media.items():
+        if key not in failed:
+            write_results(task.output_uri, task.media_uri, task.info.duration_s, job.analyzers)
 
 
 def _run_lane(job: BatchJob, tasks: Mapping[str, SegmentTask], lane: str, result: BatchResult) -> None:

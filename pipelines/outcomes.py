@@ -1,6 +1,7 @@
 """What a batch job leaves beside its parts, so that another run can go on where it was killed.
 
 {output}/job.json                    what was asked for: a resumed run must ask for the same
+{output}/media/KEY/                  its parts, and when all are there its insights.json and manifest.json
 {output}/segments/KEY-00000-gpu.json one segment's report or error, written after its parts
 {output}/errors/KEY.json             one file's errors, by segment
 {output}/manifest.json               everything, written last: it exists when the job is finished

@@ -13,6 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.results import verify
 from tests import media
 from tests.waiting import wait_until
 
@@ -95,6 +96,9 @@ def test_a_job_killed_twice_ends_as_an_undisturbed_one(clips: Path, tmp_path: Pa
     assert dict(tables(shaken)) == dict(tables(calm))
     errors = [json.loads(path.read_text()) for path in sorted((shaken / "errors").glob("*.json"))]
     assert [e["error"].split(":")[0] for each in errors for e in each] == ["cut_off.mp4", "empty.mp4", "text.mp4"]
+    whole = [path.parent for path in (shaken / "media").glob("*/manifest.json")]
+    assert len(whole) == CLIPS - 3
+    assert [problem for folder in whole for problem in verify(str(folder))] == []
 
 
 def test_an_output_of_another_job_is_not_resumed(clips: Path, tmp_path: Path) -> None:
