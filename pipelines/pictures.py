@@ -213,7 +213,8 @@ class _Sampler:
     def _group(self, group: list[Any], following: list[Any]) -> Iterator[Picture]:
         wanted = {packet.pts: shown for packet in group if (shown := self._wants(packet))}
         goes_on = bool(following) and not following[0].is_keyframe
-        to_its_end = goes_on or any(self._wants(packet) for packet in _leading(following))
+        stops = not following and "mpeg" in self._reader.video.format  # a broadcast: only a decoder sees that it is cut
+        to_its_end = goes_on or stops or any(self._wants(packet) for packet in _leading(following))
         if not wanted and not to_its_end:
             yield from self._flush()
             return

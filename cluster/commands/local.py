@@ -41,7 +41,7 @@ def demo(
     with ProgressLine(console) as progress:
         summary = demonstration.run(settings, say, progress.show, cloud)
     views.print_findings(console, summary.pop("findings"))
-    views.print_bill(console, summary, summary.pop("billed_s"))
+    views.print_bill(console, summary, summary["billed_s"])
     finish(summary, as_json)
 
 

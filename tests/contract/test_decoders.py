@@ -131,11 +131,13 @@ def test_only_what_is_needed_is_decoded(clip: media.Clip, monkeypatch: pytest.Mo
     monkeypatch.setattr(PacketReader, "decode", counted)
     monkeypatch.delattr(decode_pyav, "sequential")
     keyframes = list(shown(PyAvDecoder(), clip, whole(clip), Keyframes()))
-    assert len(decoded) <= len(keyframes)
+    # A keyframe every 12 frames; a broadcast's last group is decoded to its end, where damage would show.
+    last_group = 12 if clip.path.suffix == ".ts" else 0
+    assert len(decoded) <= len(keyframes) + last_group
     decoded.clear()
     late = Segment(1, clip.times_s[-1] - 0.1, clip.times_s[-1], last=True)
     assert list(shown(PyAvDecoder(), clip, late, EveryFrame()))
-    assert len(decoded) <= 26  # a keyframe every 12 frames
+    assert len(decoded) <= 26
 
 
 def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> None:
