@@ -6,7 +6,6 @@ import os
 import resource
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from autoscaler.types import NodeType
 from cluster.client import Client, ClientError, api_access
 from cluster.database import open_engine
 from cluster.doctor import BackendFacts, CloudFacts, MachineFacts
+from cluster.overlay.ports import can_bind
 from cluster.settings import Settings
 from cluster.state import StateDir
 from cluster.storage import open_storage
@@ -47,7 +47,7 @@ def look_at_machine(settings: Settings) -> MachineFacts:
         temp_dir=tempfile.gettempdir(),
         http_host=settings.http.host,
         http_port=settings.http.port,
-        port_taken=not running and not _can_bind(settings.http.host, settings.http.port),
+        port_taken=not running and not can_bind(settings.http.host, settings.http.port),
         media_roots=settings.media.roots,
         exposed=[str(path) for path in (state.path, state.path / "tokens") if path.exists() and _readable(path)],
     )
@@ -137,16 +137,6 @@ def _version(package: str) -> str | None:
 def _existing(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     return path if path.exists() else _existing(path.parent)
-
-
-def _can_bind(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
 
 
 def _readable(path: Path) -> bool:
