@@ -105,7 +105,8 @@ def burn_usd_per_hour(intents: Iterable[Intent], listed: Mapping[str, Iterable[I
             prices[cloud, instance.instance_id] = instance.price_usd_per_hour
     seen = {(cloud, instance.name) for cloud, instances in listed.items() for instance in instances}
     for intent in intents:
-        if intent.live and intent.cloud is not None and (intent.cloud, intent.name) not in seen:
+        listed_by_id = (intent.cloud, intent.instance_id) in prices
+        if intent.live and intent.cloud is not None and not listed_by_id and (intent.cloud, intent.name) not in seen:
             prices[intent.cloud, f"intent {intent.name}"] = intent.price_usd_per_hour or 0.0
     burn: dict[str, float] = {}
     for (cloud, _id), price in prices.items():

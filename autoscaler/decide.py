@@ -41,7 +41,8 @@ class Observed:
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
     `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end. `seen`: (cloud, launch)
-    that a good list has shown before: when one omits it, it is gone, however lately it was bought.
+    that a good list has shown before: when one omits it, it is gone, however lately it was bought. `asked_to_end`:
+    launches whose cloud has accepted, in this process, to end their machine.
     """
 
     intents: Sequence[Intent]
@@ -53,6 +54,7 @@ class Observed:
     tripped: Mapping[str, str] = field(default_factory=dict)
     drained: Mapping[str, str] = field(default_factory=dict)
     seen: AbstractSet[tuple[str, str]] = frozenset()
+    asked_to_end: AbstractSet[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,10 @@ def _for_intent(
     listing = observed.listings.get(intent.cloud)
     if listing is None or not listing.news:
         return
+    if intent.stray:  # its end is asked for by whoever finds it listed
+        if all(instance.instance_id != intent.instance_id for instance in listing.instances):
+            yield Close(intent.name, intent.reason)
+        return
     found = listed.get((intent.cloud, intent.name), ())
     if not found:
         if intent.name not in observed.purchasing:
@@ -199,10 +205,18 @@ def _absent(observed: Observed, intent: Intent, as_of: float, policy: Policy) ->
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
-    if intent.state is IntentState.BOUGHT and intent.joined_at is None and intent.instance_id is not None:
-        yield Terminate(_presumed(intent, since), lost, broken=True)  # sold under this id: it may be billed unseen
+    if intent.joined_at is None and intent.instance_id is not None and _may_run_unseen(observed, intent):
+        broken = intent.state is IntentState.BOUGHT
+        yield Terminate(_presumed(intent, since), lost if broken else intent.reason, broken=broken)
         return
     yield Close(intent.name, intent.reason or lost, failed=never, broken=intent.broken or never)
+
+
+def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
+    """Whether it was sold under an id that no list has shown, and its cloud has not accepted yet to end it."""
+    if intent.state is IntentState.ENDING:
+        return (intent.cloud, intent.name) not in observed.seen and intent.name not in observed.asked_to_end
+    return intent.state is IntentState.BOUGHT
 
 
 def _presumed(intent: Intent, since: float) -> Instance:
@@ -214,7 +228,7 @@ def _presumed(intent: Intent, since: float) -> Instance:
 
 
 def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
-    if intent.state is IntentState.BUYING:
+    if intent.instance_id is None:  # one that was given up meanwhile has its bill, too
         yield Adopt(intent.name, instance)
     if intent.state is IntentState.ENDING:
         yield Terminate(instance, intent.reason or "it is not wanted any more")

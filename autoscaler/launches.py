@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.ledger import Ledger, spent_by_live_usd
-from autoscaler.names import launch_name
-from autoscaler.types import Intent, IntentState
+from autoscaler.names import launch_name, stray_name
+from autoscaler.types import STRAY, Instance, Intent, IntentState
 
 _log = logging.getLogger(__name__)
 _HISTORY = 20
@@ -45,6 +45,31 @@ class Launches:
         self._live[name] = self._ledger.want(name, node_type, tags, why, rival_of)
         _log.info("%s: %s", name, why)
         return name
+
+    def stray(self, instance: Instance, why: str) -> None:
+        """Keep the bill of a machine that no launch claims, until it has ended. Said again, it changes nothing."""
+        name = stray_name(instance.name, instance.instance_id)
+        if name in self._live:
+            return
+        earlier = self._ledger.find(instance.name)
+        same = earlier is not None and earlier.instance_id == instance.instance_id and earlier.bought_at is not None
+        billed_to = earlier.ended_at if same and earlier is not None and earlier.ended_at else instance.created_at
+        intent = Intent(
+            name,
+            STRAY,
+            IntentState.ENDING,
+            instance.created_at,
+            cloud=instance.cloud,
+            instance_id=instance.instance_id,
+            machine_id=instance.machine_id,
+            price_usd_per_hour=instance.price_usd_per_hour,
+            bought_at=max(instance.created_at, billed_to),
+            reason=why,
+        )
+        sentence = f"ending {instance.instance_id} at {instance.cloud}: {why}"
+        self._live[name] = self._ledger.keep(intent, sentence)
+        self._spent.clear()
+        _log.warning("%s: %s", name, sentence)
 
     def change(self, name: str, sentence: str, **values: Any) -> Intent:
         """Write a live launch with other `values`, and why."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 
 from autoscaler.selection import Experience
-from autoscaler.types import Intent, IntentState
+from autoscaler.types import STRAY, Intent, IntentState
 
 _SAMPLE = 20
 _OVER = (IntentState.ENDED.value, IntentState.FAILED.value)
@@ -84,7 +84,7 @@ _SPENT = (
 )
 _BOUGHT = (
     select(intents)
-    .where(intents.c.cloud == bindparam("cloud"), intents.c.bought_at.is_not(None))
+    .where(intents.c.cloud == bindparam("cloud"), intents.c.bought_at.is_not(None), intents.c.node_type != STRAY)
     .order_by(intents.c.wanted_at.desc())
     .limit(_SAMPLE * 5)
 )
@@ -117,6 +117,22 @@ class Ledger:
             connection.execute(_UPDATE_INTENT, {"key": intent.name, **_row(changed)})
             connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
         return changed
+
+    def keep(self, intent: Intent, sentence: str) -> Intent:
+        """Write an intent that is new or, when its name is known, that goes on after it seemed to be over."""
+        known = self.find(intent.name)
+        if known is not None:
+            return self.change(known, sentence, state=intent.state, ended_at=None, reason=intent.reason)
+        with self._engine.begin() as connection:
+            connection.execute(_INSERT_INTENT, _row(intent))
+            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
+        return intent
+
+    def find(self, name: str) -> Intent | None:
+        """The intent of this name, over or not."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(intents).where(intents.c.name == name)).first()
+        return None if row is None else _intent(row)
 
     def note(self, subject: str, sentence: str) -> None:
         """Write a sentence about a cloud, a budget or a machine that no launch claims."""

@@ -13,7 +13,8 @@ def pair(live: Sequence[Intent], name: str) -> list[Intent]:
 
 
 def visible(live: Sequence[Intent]) -> list[Intent]:
-    """What Ray is to see: of each race the one that has joined, else the first that is not ending."""
+    """What Ray is to see: of each race the one that has joined, else the first that is not ending. No strays."""
+    live = [intent for intent in live if not intent.stray]
     rivals = {intent.rival_of: intent for intent in live if intent.rival_of is not None}
     names, shown = {intent.name for intent in live}, []
     for intent in live:

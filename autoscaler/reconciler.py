@@ -164,6 +164,7 @@ class Reconciler:
                 tripped=self._tripped(now),
                 drained=budget.drains(self._budgets, spendings),
                 seen=self._watch.seen,
+                asked_to_end=self._watch.ending(),
             )
             for warning in budget.warnings(self._budgets, spendings):
                 self._launches.note("budget", warning, warning.split(" of the ")[1])
@@ -229,7 +230,7 @@ class Reconciler:
     def _end(self, command: Terminate) -> None:
         instance, intent = command.instance, self._launches.get(command.instance.name)
         if command.double or intent is None:
-            self._launches.note(instance.name, f"ending {instance.instance_id} at {instance.cloud}: {command.reason}")
+            self._launches.stray(instance, command.reason)
         elif self._launches.end(instance.name, command.reason, broken=command.broken) and command.broken:
             self._rest(intent, command.reason)
         self._start(("end", instance.cloud, instance.instance_id), self._ask_for_end(command))

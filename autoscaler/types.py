@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# The node type of machines that are ours and that no launch claims. The space keeps it apart from configured ones.
+STRAY = "unclaimed machine"
+
 
 class Trust(StrEnum):
     """Whose machine it is: our own cluster's, a data centre's, or a stranger's."""
@@ -179,6 +182,11 @@ class Intent:
     phases: Mapping[str, float] = field(default_factory=dict)
     rival_of: str | None = None
     broken: bool = False
+
+    @property
+    def stray(self) -> bool:
+        """Whether it stands for a machine that no launch claims: billed like any other until it has ended."""
+        return self.node_type == STRAY
 
     @property
     def live(self) -> bool:

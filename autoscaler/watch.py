@@ -89,6 +89,10 @@ class Watch:
             self._asked_to_end[instance.name] = instance.instance_id
             self.hurry(instance.cloud)
 
+    def ending(self) -> frozenset[str]:
+        """Launches whose cloud has accepted to end their machine."""
+        return frozenset(self._asked_to_end)
+
     def forget(self, name: str) -> None:
         """The launch of this name is over."""
         self._asked_to_end.pop(name, None)

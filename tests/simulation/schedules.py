@@ -1,7 +1,8 @@
 """Random fault schedules in bulk: `python -m tests.simulation.schedules --count 10000 [--seed N] [--json]`.
 
 Each plays demand, faults, breakdowns and restarts on the real reconciler, then checks that every request was served,
-that nothing is left billed, and that no moment was over budget or had two machines for one launch.
+that nothing is left billed or missing from the ledger, and that no moment was over budget or had two machines for one
+launch.
 """
 
 import argparse
@@ -9,6 +10,9 @@ import json
 import logging
 import sys
 from concurrent.futures import ProcessPoolExecutor
+
+from rich.console import Console
+from rich.progress import track
 
 from tests.simulation.drama import play
 
@@ -23,14 +27,16 @@ def main() -> int:
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.count)
     with ProcessPoolExecutor(options.processes, max_tasks_per_child=20) as pool:
-        outcomes = list(pool.map(_outcome, seeds, chunksize=20))
+        done = pool.map(_outcome, seeds, chunksize=20)
+        outcomes = list(track(done, "schedules", total=options.count, console=Console(stderr=True)))
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     report = {
         "schedules": options.count,
         "failed": len(failures),
         "machines_bought": sum(outcome for outcome in outcomes if isinstance(outcome, int)),
     }
-    print("\n".join(failures[:5]), file=sys.stderr)
+    for failure in failures[:5]:
+        print(failure, file=sys.stderr)
     told = "{schedules} schedules, {failed} failed, {machines_bought} machines bought and given back"
     print(json.dumps(report) if options.json else told.format(**report))
     return 1 if failures else 0

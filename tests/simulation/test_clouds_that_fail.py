@@ -9,7 +9,7 @@ from autoscaler.budget import Budget, Budgets
 from autoscaler.providers.fake import Fault
 from autoscaler.types import Instance, InstanceStatus, IntentState, NodeType, Offer, Trust
 from autoscaler.watch import Pace
-from tests.simulation.world import POLICY, World, per_hour
+from tests.simulation.world import POLICY, TICK_S, World, per_hour
 
 GPU = NodeType("gpu", {"GPU": 1}, max_count=4, clouds=("red", "blue"))
 
@@ -215,7 +215,43 @@ def test_a_machine_that_nobody_claims_is_swept_and_said() -> None:
         world.clouds["blue"].alive["x"] = Instance("blue", "x", "c1-gpu-0", InstanceStatus.RUNNING, world.now, 1.0)
         world.tick(2)
         assert world.machines() == []
-        assert "c1-gpu-0: ending x at blue: no launch claims it" in world.events()
+        assert "c1-gpu-0+x: ending x at blue: no launch claims it" in world.events()
+
+
+def test_a_machine_that_nobody_claims_is_on_the_bill_and_nowhere_else() -> None:
+    with world_of() as world:
+        born, blue = world.now - 100.0, world.clouds["blue"]
+        blue.alive["x"] = Instance("blue", "x", "c1-gpu-0", InstanceStatus.RUNNING, born, 3.6)
+        blue.faults.extend([Fault.TERMINATE_FAILS] * 3)
+        world.tick(2)
+        fleet = world.reconciler.fleet()
+        assert fleet["spending"]["scopes"]["blue"]["burn_usd_per_hour"] == 3.6
+        assert world.reconciler.nodes() == []
+        world.tick(10)
+        (stray,) = world.reconciler.fleet()["instances"]
+        assert (stray["node_type"], stray["state"], stray["cloud"]) == ("unclaimed machine", "ended", "blue")
+        assert blue.billed_s["x"] <= stray["billed_s"] <= blue.billed_s["x"] + 2 * TICK_S
+        assert world.reconciler.fleet()["spending"]["scopes"]["blue"]["day_usd"] == pytest.approx(stray["cost_usd"])
+
+
+def test_a_machine_that_comes_back_is_billed_once_for_each_of_its_seconds() -> None:
+    """Its cloud's list omitted it for a while, so its launch was closed; and then once more."""
+    with world_of() as world:
+        world.launch()
+        world.tick(2)
+        (machine,) = world.machines()
+        cloud = world.clouds[machine.cloud]
+        for _ in range(2):
+            cloud.alive.clear()
+            world.tick(round(POLICY.list_lag_s) + 20)
+            assert world.reconciler.nodes() == []
+            cloud.alive[machine.instance_id] = machine
+            cloud.faults.append(Fault.TERMINATE_IGNORED)
+            world.tick(1)
+        world.tick(5)
+        assert world.machines() == []
+        counted = sum(i["billed_s"] for i in world.reconciler.fleet()["instances"])
+        assert counted == pytest.approx(cloud.billed_s[machine.instance_id], abs=2 * TICK_S)
 
 
 def test_an_hours_budget_bounds_what_runs_and_the_rest_waits_with_the_reason() -> None:
