@@ -23,7 +23,8 @@ from cluster.lanes import CPU_LANE_RESOURCE
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.storage import open_storage
 from cluster.tickets import open_tickets
-from pipelines.sources import MediaInfo, probe_isolated
+from pipelines.isolation import DecodeProcesses
+from pipelines.sources import MediaInfo
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.auth import Gate
@@ -60,6 +61,7 @@ SEGMENTS_PER_WORKER = 2
 # is never delayed.
 _SECOND_REPLICA_DELAY_S = 5.0
 _FLEET_CACHE_S = 0.3
+_HEADER_LIMIT_S, _HEADERS_IDLE_S = 30.0, 60.0
 
 
 def deploy(settings: ServiceSettings) -> None:
@@ -120,10 +122,16 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     def readable(uri: str) -> str:
         return objects.readable(media.readable(uri))
 
+    # Kept for the next request, and gone when there is none: an idle head pays for no process.
+    headers = DecodeProcesses(stall_limit_s=_HEADER_LIMIT_S, idle_limit_s=_HEADERS_IDLE_S)
+
+    def probe(uri: str) -> MediaInfo:
+        return probe_media(uri, headers.probe)
+
     dispatcher = Dispatcher(
         queue=DatabaseQueue(engine, time.time),
         run_segment={lane: _runner(_DEPLOYMENTS[lane]) for lane in lanes},
-        probe=_probe,
+        probe=probe,
         policy=_policy(settings, objects.base_uri),
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         lane_of=analyzers.lane_of,
@@ -131,7 +139,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     )
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
     service = _service(settings, store, objects, analyzers, media, _submitted(dispatcher, office))
-    app = create_app(service, Prober(_probe, readable), public_docs=settings.public_docs)
+    app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
     app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
     return app
 
@@ -179,10 +187,6 @@ def _policy(settings: ServiceSettings, storage_uri: str) -> DispatchPolicy:
         segment_s=settings.segment_s,
         media_s_per_worker=settings.media_s_per_worker,
     )
-
-
-def _probe(uri: str) -> MediaInfo:
-    return probe_media(uri, probe_isolated)
 
 
 def _runner(deployment: str) -> RunSegment:

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -38,12 +39,16 @@ class ReaderEnded(Exception):
 
 
 class DecodeProcesses:
-    """Decoding processes, each started when first needed and kept; as many as are used at once."""
+    """Decoding processes, each started when first needed and kept; as many as are used at once.
 
-    def __init__(self, stall_limit_s: float = _STALL_LIMIT_S) -> None:
-        self._stall_limit_s = stall_limit_s
+    A process that nobody has used for `idle_limit_s` ends; None keeps them all.
+    """
+
+    def __init__(self, stall_limit_s: float = _STALL_LIMIT_S, idle_limit_s: float | None = None) -> None:
+        self._stall_limit_s, self._idle_limit_s = stall_limit_s, idle_limit_s
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
+        self._reaper: threading.Timer | None = None
         weakref.finalize(self, _end_all, self._idle)
 
     def warm_up(self, count: int) -> None:
@@ -117,7 +122,25 @@ class DecodeProcesses:
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
+            process.idle_since = time.monotonic()
             self._idle.append(process)
+            self._reap_later()
+
+    def _reap_later(self) -> None:
+        if self._idle_limit_s is not None and self._reaper is None and self._idle:
+            self._reaper = threading.Timer(self._idle_limit_s, self._reap)
+            self._reaper.daemon = True
+            self._reaper.start()
+
+    def _reap(self) -> None:
+        """End those that have been idle for too long."""
+        with self._lock:
+            since = time.monotonic() - (self._idle_limit_s or 0.0)
+            ended = [process for process in self._idle if process.idle_since <= since]
+            self._idle[:] = [process for process in self._idle if process.idle_since > since]
+            self._reaper = None
+            self._reap_later()
+        _end_all(ended)
 
 
 def _end_all(processes: "list[_Process]") -> None:
@@ -126,9 +149,10 @@ def _end_all(processes: "list[_Process]") -> None:
 
 
 class _Process:
-    """One decoding process and the socket to it."""
+    """One decoding process and the socket to it. `idle_since` is on the monotonic clock, in seconds."""
 
     def __init__(self) -> None:
+        self.idle_since = 0.0
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "pipelines.decode_process", str(theirs.fileno())]
         with theirs:

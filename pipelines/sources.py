@@ -1,18 +1,12 @@
-"""What a media file is, before anything is paid for: `probe`, and `probe_isolated` for files of strangers.
+"""What a media file is, before anything is paid for. Files of strangers: see `pipelines.isolation`."""
 
-`python -m pipelines.sources URI` prints one line of JSON; that short-lived process is what a hostile file can kill.
-"""
-
-import json
 import os
-import subprocess
 import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.errors import MediaError
 
-_MEMORY_LIMIT_BYTES = 4 << 30
 _CUT_POINTS_APART_S = 10.0
 _INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR")
 
@@ -89,24 +83,6 @@ def _cut_points_s(stream: Any) -> tuple[float, ...]:
     return tuple(points)
 
 
-def probe_isolated(uri: str, timeout_s: float = 30.0) -> MediaInfo:
-    """`probe` in a process of its own: a file that crashes or hangs FFmpeg harms nothing else. Raises MediaError."""
-    command = [sys.executable, "-P", "-m", "pipelines.sources", uri]
-    try:
-        done = subprocess.run(  # noqa: S603
-            command, env=reader_environment(uri), capture_output=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise MediaError(uri, f"could not be read within {timeout_s:g} s") from None
-    try:
-        answer = json.loads(done.stdout)
-    except ValueError:
-        raise MediaError(uri, f"reading it ended the reader (exit status {done.returncode})") from None
-    if "error" in answer:
-        raise MediaError(uri, answer["error"], answer["time_s"])
-    return MediaInfo.from_dict(answer)
-
-
 def _displayed_size(frame: Any, pixel_aspect: Any, rotation: int) -> tuple[int, int]:
     width = round(frame.width * float(pixel_aspect or 1))
     return (frame.height, width) if rotation % 180 else (width, frame.height)
@@ -129,17 +105,3 @@ def reader_environment(uri: str = "s3://") -> dict[str, str]:
     names = [*_INHERITED, *(n for n in os.environ if n.startswith("AWS_") and uri.startswith("s3://"))]
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-
-
-def _main(uri: str) -> None:
-    import resource  # noqa: PLC0415
-
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_LIMIT_BYTES, _MEMORY_LIMIT_BYTES))
-    try:
-        print(json.dumps(probe(uri).to_dict()))
-    except MediaError as error:
-        print(json.dumps({"error": error.cause, "time_s": error.time_s}))
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1])

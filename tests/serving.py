@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from cluster.database import open_engine
 from cluster.storage import open_storage
 from pipelines.analyzers import analyzer_names, check_options, describe
-from pipelines.sources import probe_isolated
+from pipelines.isolation import DecodeProcesses
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.catalog import AnalyzerInfo, Catalog
@@ -37,6 +37,7 @@ from tests.service import FakeFleet, build_service
 from tests.waiting import wait_until
 
 MACHINE = "aima-test-1"
+_HEADERS = DecodeProcesses(idle_limit_s=5.0)
 
 
 @dataclass
@@ -112,7 +113,7 @@ def _app(served: Served, store: Store, directory: Path, media_root: Path) -> Fas
         policy=MediaPolicy((str(media_root),)),
     )
     dispatcher = _dispatcher(served, service)
-    app = create_app(service, Prober(probe_isolated, objects.readable))
+    app = create_app(service, Prober(_HEADERS.probe, objects.readable))
     app.router.lifespan_context = lifespan_of(
         service, dispatcher, TicketOffice(NoTickets(), dispatcher.wake_from_thread), False
     )
@@ -131,7 +132,7 @@ def _dispatcher(served: Served, service: Service) -> Dispatcher:
     return Dispatcher(
         queue=DatabaseQueue(service.store.engine, time.time),
         run_segment={Lane.GPU: run, Lane.CPU: run},
-        probe=probe_isolated,
+        probe=_HEADERS.probe,
         policy=DispatchPolicy(storage_uri=str(served.storage), max_workers={Lane.GPU: 1, Lane.CPU: 1}, segment_s=4.0),
         owner="tests",
         lane_of=service.catalog.lane_of,

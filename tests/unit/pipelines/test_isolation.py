@@ -21,6 +21,7 @@ from pipelines.isolation import DecodeProcesses
 from pipelines.sampling import EveryFrame, FramesPerSecond, Segment
 from pipelines.sources import probe
 from tests import media
+from tests.waiting import wait_until
 
 REQUESTS = [FrameRequest(Segment(0, 0.0, 2.4, last=True), EveryFrame(), (48, 80))]
 
@@ -147,3 +148,20 @@ def test_shared_memory_cannot_shrink_under_its_reader() -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(handle, 0)
     os.close(handle)
+
+
+def test_a_process_that_nobody_uses_ends_and_the_next_file_gets_a_new_one(clip: str) -> None:
+    processes = DecodeProcesses(idle_limit_s=0.05)
+    assert processes.probe(clip) == probe(clip)
+    first = decoding_process()
+    wait_until("the idle process has ended", lambda: not psutil.pid_exists(first), 10, 0.01)
+    assert processes.probe(clip) == probe(clip)
+
+
+def test_a_decoding_process_gets_no_secrets(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
+    processes = DecodeProcesses()
+    processes.probe(clip)
+    seen = psutil.Process(decoding_process()).environ()
+    assert "RUNPOD_API_KEY" not in seen
+    assert seen["PATH"] == os.environ["PATH"]

@@ -1,10 +1,6 @@
 """What `probe` says of good files, and of bad ones."""
 
-import os
 import pickle
-import signal
-import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +8,8 @@ import pytest
 pytest.importorskip("av")
 
 from pipelines.errors import MediaError, UnknownAnalyzer
-from pipelines.sources import MediaInfo, probe, probe_isolated
+from pipelines.isolation import DecodeProcesses
+from pipelines.sources import MediaInfo, probe
 from tests import media
 
 
@@ -36,11 +33,6 @@ def test_probe_finds_the_duration(name: str, tmp_path: Path) -> None:
     assert duration_s == pytest.approx(clip.times_s[-1] + 0.04, abs=0.1)
 
 
-def test_probe_isolated_agrees(tmp_path: Path) -> None:
-    path = str(media.build("h264-mkv", tmp_path).path)
-    assert probe_isolated(path) == probe(path)
-
-
 @pytest.mark.parametrize(
     ("name", "cause"),
     [
@@ -56,7 +48,7 @@ def test_probe_names_file_and_cause(name: str, cause: str, tmp_path: Path) -> No
         probe(path)
     assert caught.value.uri == path
     with pytest.raises(MediaError, match=cause):
-        probe_isolated(path)
+        DecodeProcesses().probe(path)
 
 
 def test_missing_files_folders_and_strange_addresses(tmp_path: Path) -> None:
@@ -76,32 +68,6 @@ def test_a_playlist_cannot_open_other_files(tmp_path: Path) -> None:
     playlist.write_text(f"#EXTM3U\n#EXTINF:2.4,\nfile://{clip}\n#EXT-X-ENDLIST\n")
     with pytest.raises(MediaError):
         probe(str(playlist))
-
-
-def _fake_reader(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = folder / "python"
-    fake.write_text(f"#!/bin/sh\n{script}\n")
-    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(fake))
-
-
-def test_a_reader_that_hangs_or_dies_is_an_error_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _fake_reader(tmp_path, "exec sleep 60", monkeypatch)
-    with pytest.raises(MediaError, match=r"clip\.mp4: could not be read within 0\.2 s"):
-        probe_isolated("clip.mp4", timeout_s=0.2)
-    _fake_reader(tmp_path, f"kill -{int(signal.SIGSEGV)} $$", monkeypatch)
-    with pytest.raises(MediaError, match=f"exit status -{int(signal.SIGSEGV)}"):
-        probe_isolated("clip.mp4")
-
-
-def test_the_reader_gets_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNPOD_API_KEY", "secret")
-    _fake_reader(tmp_path, f"env > {tmp_path}/env", monkeypatch)
-    with pytest.raises(MediaError):
-        probe_isolated("clip.mp4")
-    seen = (tmp_path / "env").read_text()
-    assert "secret" not in seen
-    assert os.environ["PATH"] in seen
 
 
 def test_errors_survive_pickling_and_hide_presigned_queries() -> None:
