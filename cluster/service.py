@@ -169,8 +169,6 @@ def _service(
         policy=media,
         submitted=submitted,
         pricing=Pricing(
-            segment_s=settings.segment_s,
-            segments_per_worker=SEGMENTS_PER_WORKER,
             idle_limit_s=settings.idle_limit_s,
             media_s_per_worker=settings.media_s_per_worker,
             max_workers=_workers(settings),

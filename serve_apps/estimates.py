@@ -2,14 +2,15 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from serve_apps.analyses import Lane
+from serve_apps.experience import Habits, Work, habits
 from serve_apps.pricing import Pricing
 
-# Until something has been measured: media seconds per second and segment.
+# Until something has been measured: media seconds per second of a worker.
 ASSUMED_SPEED = 2.0
 _ASSUMED_BOOT_S = 60.0
 _PRICES = 20
@@ -17,11 +18,16 @@ _PRICES = 20
 
 @dataclass(frozen=True)
 class Rates:
-    """What is known of a lane: `speed` (media seconds per second of one segment), price and boot; None: nothing yet."""
+    """What is known of a lane: its workers' habits, the price of one, and how long it takes to boot; None: nothing."""
 
-    speed: float | None
+    habits: Habits
     price_usd_per_hour: float | None
     boot_s: float | None
+
+    @property
+    def ready_s(self) -> float | None:
+        """From the wish for a worker to its first frame; its boot where no more is known."""
+        return self.boot_s if self.habits.ready_s is None else self.habits.ready_s
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,18 @@ class Estimate:
     assumed: tuple[str, ...]
 
 
-def rates(fleet: Mapping[str, Any], speeds: Mapping[Lane, float | None]) -> dict[Lane, Rates]:
-    """Each lane's rates by the fleet's view of its latest instances."""
-    return {lane: _rates(fleet, lane, speeds.get(lane)) for lane in Lane}
+def rates(fleet: Mapping[str, Any], work: Sequence[Work], analyzers: Iterable[str] = ()) -> dict[Lane, Rates]:
+    """Each lane's rates by the fleet's view of its latest instances and by their work, with these analyzers at best."""
+    wanted = frozenset(analyzers)
+    return {lane: _rates(fleet, lane, habits(lane, work, fleet, wanted)) for lane in Lane}
 
 
-def _rates(fleet: Mapping[str, Any], lane: Lane, speed: float | None) -> Rates:
+def _rates(fleet: Mapping[str, Any], lane: Lane, known: Habits) -> Rates:
     mine = [i for i in fleet.get("instances", ()) if (i.get("node_type") == Lane.CPU) == (lane is Lane.CPU)]
     prices = [i["price_usd_per_hour"] for i in mine if i.get("price_usd_per_hour") is not None][-_PRICES:]
     boots = [i["boot_s"] for i in mine if i.get("boot_s") is not None][-_PRICES:]
     boot_s = statistics.median(boots) if boots else fleet.get("usual_boot_s")
-    return Rates(speed, statistics.median(prices) if prices else None, boot_s)
+    return Rates(known, statistics.median(prices) if prices else None, boot_s)
 
 
 def estimate(media_s: Mapping[Lane, Sequence[float]], known: Mapping[Lane, Rates], pricing: Pricing) -> Estimate:
@@ -69,18 +76,18 @@ def estimate(media_s: Mapping[Lane, Sequence[float]], known: Mapping[Lane, Rates
 def _lane(media_s: float, rate: Rates, pricing: Pricing, max_workers: int) -> tuple[float, float]:
     """Seconds until all of it is done, and machine seconds that are billed for it."""
     workers = max(1, min(max_workers, math.ceil(media_s / pricing.media_s_per_worker)))
-    segments = max(1, math.ceil(media_s / pricing.segment_s))
-    side_by_side = min(segments, workers * pricing.segments_per_worker)
-    boot_s = _ASSUMED_BOOT_S if rate.boot_s is None else rate.boot_s
-    work_s = media_s / (rate.speed or ASSUMED_SPEED) / side_by_side
-    return boot_s + work_s, workers * (boot_s + work_s + pricing.idle_limit_s)
+    ready_s = _ASSUMED_BOOT_S if rate.ready_s is None else rate.ready_s
+    beside_s = rate.habits.beside_s
+    work_s = media_s / (rate.habits.speed or ASSUMED_SPEED)
+    billed_beside_s = ready_s + pricing.idle_limit_s if beside_s is None else beside_s
+    return ready_s + work_s / workers, workers * billed_beside_s + work_s
 
 
 def _assumptions(lane: Lane, rate: Rates) -> list[str]:
     found = []
-    if rate.speed is None:
+    if rate.habits.speed is None:
         found.append(f"speed of a {lane.upper()} worker: {ASSUMED_SPEED:g} seconds of media a second")
-    if rate.boot_s is None:
+    if rate.ready_s is None:
         found.append(f"boot of a {lane.upper()} worker: {_ASSUMED_BOOT_S:g} s")
     if rate.price_usd_per_hour is None:
         found.append(f"no price of a {lane.upper()} worker is known yet")

@@ -8,10 +8,8 @@ from serve_apps.analyses import Lane
 
 @dataclass(frozen=True)
 class Pricing:
-    """Seconds of media in a segment and side by side on a worker; the idle seconds that are billed; workers at most."""
+    """The idle seconds that are billed; seconds of media that are worth a worker each; workers at most."""
 
-    segment_s: float = 60.0
-    segments_per_worker: int = 2
     idle_limit_s: float = 5.0
     media_s_per_worker: float = 300.0
     max_workers: Mapping[Lane, int] = field(default_factory=lambda: {Lane.GPU: 1, Lane.CPU: 1})

@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from serve_apps.analyses import FINISHED, AnalysisState, Busy, Lane, SegmentGroup, SegmentState
 from serve_apps.events import Event, EventKind
+from serve_apps.experience import Work, recent_work
 from serve_apps.migrations import upgrade
 from serve_apps.tables import analyses, events, reading, record_event, segments, writing
 
-_SPEED_SAMPLE = 50
-_SPEED_REMEMBERED_S = 2.0
+_WORK_REMEMBERED_S = 2.0
 
 
 class IdempotencyConflict(Exception):
@@ -90,7 +90,7 @@ class Store:
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self.engine, self._clock = engine, clock
-        self._speeds: tuple[float, dict[Lane, float | None]] | None = None
+        self._work: tuple[float, list[Work]] | None = None
 
     def create_tables(self) -> None:
         """Bring the database's schema to the newest step."""
@@ -185,16 +185,16 @@ class Store:
         with reading(self.engine) as connection:
             return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
 
-    def observed_speeds(self) -> dict[Lane, float | None]:
-        """Media seconds per second that one segment of each lane made of late; None before the first one.
+    def recent_work(self) -> list[Work]:
+        """The segments that were done last, of each lane.
 
-        Every status is read with them, and they change slowly: they are remembered for two seconds.
+        Every status is read with them, and they teach slowly: they are remembered for two seconds.
         """
         now = self._clock()
-        if self._speeds is None or not 0 <= now - self._speeds[0] < _SPEED_REMEMBERED_S:
+        if self._work is None or not 0 <= now - self._work[0] < _WORK_REMEMBERED_S:
             with reading(self.engine) as connection:
-                self._speeds = now, {lane: _observed_speed(connection, lane) for lane in Lane}
-        return self._speeds[1]
+                self._work = now, recent_work(connection)
+        return self._work[1]
 
     def parts(self, analysis_id: str) -> list[Part]:
         """The parts that have been written, in the media's order."""
@@ -232,19 +232,6 @@ class Store:
                 Event(row.id, row.analysis_id, row.at, EventKind(row.kind), row.data)
                 for row in connection.execute(rows)
             ]
-
-
-def _observed_speed(connection: Connection, lane: Lane) -> float | None:
-    s = segments.c
-    latest = (
-        select((s.end_s - s.start_s).label("media_s"), s.busy_s)
-        .where(s.state == SegmentState.DONE.value, s.busy_s > 0, s.lane == lane.value)
-        .order_by(s.finished_at.desc())
-        .limit(_SPEED_SAMPLE)
-        .subquery()
-    )
-    media_s, busy_s = connection.execute(select(func.sum(latest.c.media_s), func.sum(latest.c.busy_s))).one()
-    return media_s / busy_s if busy_s else None
 
 
 def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:

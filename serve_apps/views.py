@@ -43,7 +43,7 @@ def describe(
     """Views of analyses; a few queries, however many they are. `fleet` is the orchestrator's view."""
     ids = [analysis.id for analysis in analyses]
     groups, busy, now = store.segment_groups(ids), store.busy(ids), store.now()
-    known = rates(fleet, store.observed_speeds())
+    known = rates(fleet, store.recent_work())
     costs = counted_costs(busy, fleet)
     return [_view(a, groups[a.id], fleet, _cost(a, costs), known, pricing, now) for a in analyses]
 
@@ -73,7 +73,7 @@ def _view(
 ) -> AnalysisView:
     waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now)
     side_by_side = sum(g.count for g in groups if g.state is SegmentState.LEASED)
-    speed = known[Lane.GPU].speed
+    speed = known[Lane.GPU].habits.segment_speed
     here = f"/v1/analyses/{analysis.id}"
     return AnalysisView(
         id=analysis.id,

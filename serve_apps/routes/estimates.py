@@ -95,8 +95,8 @@ def routes(service: Service, prober: Prober) -> APIRouter:
         asked = AnalysisRequest(media=request.media, analyzers=request.analyzers)
         media, names, _options = await asyncio.to_thread(service.checked, asked)
         probed = await _probe(prober, media)
-        speeds = await asyncio.to_thread(service.store.observed_speeds)
-        known = rates(await service.fleet(), speeds)
+        work = await asyncio.to_thread(service.store.recent_work)
+        known = rates(await service.fleet(), work, names)
         return _estimate(service, request.media, probed, names, known)
 
     return router

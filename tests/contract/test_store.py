@@ -243,7 +243,10 @@ def test_completing_twice_counts_once(store: Store, queue: DatabaseQueue) -> Non
     assert frames(store, analysis) == 20
     assert [(b.instance, b.busy_s) for b in store.busy([analysis.id])] == [("i-1", 2.0)]
     assert [p.uri for p in store.parts(analysis.id)] == ["/storage/part"]
-    assert store.observed_speeds() == {Lane.GPU: 30.0, Lane.CPU: None}
+    (work,) = store.recent_work()
+    assert (work.lane, work.instance, work.media_s) == (Lane.GPU, "i-1", 60.0)
+    assert work.analyzers == frozenset(analysis.analyzers)
+    assert work.ended_at - work.began_at == 2.0
     assert queue.settle(analysis.id) is AnalysisState.RUNNING
     assert queue.settle("an_unknown") is None
 
@@ -329,7 +332,7 @@ def test_nothing_is_asked_of_an_empty_database(store: Store, queue: DatabaseQueu
     assert newest(store) == []
     assert store.segment_groups([]) == {}
     assert store.busy([]) == []
-    assert store.observed_speeds() == {Lane.GPU: None, Lane.CPU: None}
+    assert store.recent_work() == []
     assert queue.claim_unplanned("me", 4, 10) == []
     assert queue.pending_media_s(Lane.GPU) == 0.0
     assert queue.release("me") == 0
