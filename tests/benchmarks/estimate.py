@@ -23,7 +23,7 @@ from pipelines.sample import sample_video
 from tests.waiting import wait_until
 
 ANALYZERS = ("labels", "scenes")
-HISTORY_S, ASKED_S = (60.0, 180.0, 120.0), 240.0
+HISTORY_S, ASKED_S = (20.0, 60.0, 40.0), 90.0
 
 
 def main() -> None:
