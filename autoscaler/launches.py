@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from autoscaler.ledger import Ledger, spent_by_live_usd
+from autoscaler.measures import Measures, outcome, tell
 from autoscaler.names import launch_name, stray_name
 from autoscaler.types import STRAY, Instance, Intent, IntentState
 
@@ -16,14 +17,15 @@ _HISTORY = 20
 
 
 class Launches:
-    """The only writer of intents. All calls come from one event loop."""
+    """The only writer of intents. All calls come from one event loop. `measures` is told of what changes."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
-        self._ledger, self._clock = ledger, clock
+    def __init__(self, ledger: Ledger, clock: Callable[[], float], measures: Measures | None = None) -> None:
+        self._ledger, self._clock, self.measures = ledger, clock, measures or Measures()
         self._live = {intent.name: intent for intent in ledger.live()}
         self._over: dict[str, list[Intent]] = {}
         self._noted: dict[str, str] = {}
         self._spent: dict[float, dict[str, float]] = {}
+        self._billed: dict[tuple[str, str], float] | None = None
 
     def live(self) -> list[Intent]:
         """Every launch that exists or may exist."""
@@ -65,15 +67,19 @@ class Launches:
             price_usd_per_hour=instance.price_usd_per_hour,
             bought_at=max(instance.created_at, billed_to),
             reason=why,
+            ending_at=self._clock(),
         )
         sentence = f"ending {instance.instance_id} at {instance.cloud}: {why}"
         self._live[name] = self._ledger.keep(intent, sentence)
         self._spent.clear()
+        self._billed = None
         _log.warning("%s: %s", name, sentence)
 
     def change(self, name: str, sentence: str, **values: Any) -> Intent:
         """Write a live launch with other `values`, and why."""
-        self._live[name] = changed = self._ledger.change(self._live[name], sentence, **values)
+        before = self._live[name]
+        self._live[name] = changed = self._ledger.change(before, sentence, **values)
+        tell(self.measures, before, changed)
         _log.info("%s: %s", name, sentence)
         return changed
 
@@ -89,7 +95,8 @@ class Launches:
         intent = self._live.get(name)
         if intent is None or intent.state is IntentState.ENDING:
             return False
-        self.change(name, f"it is to end: {reason}", state=IntentState.ENDING, reason=reason, broken=broken)
+        ending = {"state": IntentState.ENDING, "ending_at": self._clock()}
+        self.change(name, f"it is to end: {reason}", reason=reason, broken=broken, **ending)
         return True
 
     def close(self, name: str, reason: str, failed: bool, broken: bool) -> None:
@@ -102,6 +109,8 @@ class Launches:
         del over[:-_HISTORY], self._live[name]
         self._noted.pop(f"wait {name}", None)
         self._spent.clear()
+        self._billed = None
+        self.measures.over(intent.cloud or "none", outcome(over[-1]))
 
     def note(self, subject: str, sentence: str, key: str = "") -> None:
         """Write a sentence about a cloud, a budget or a stray machine, unless it was the last one about it."""
@@ -121,6 +130,17 @@ class Launches:
         for cloud, usd in spent_by_live_usd(self._live.values(), since, self._clock()).items():
             spent[cloud] = spent.get(cloud, 0.0) + usd
         return spent
+
+    def billed_s(self) -> dict[tuple[str, str], float]:
+        """Seconds billed since the ledger began, by (cloud, node type): never less than before."""
+        if self._billed is None:
+            self._billed = self._ledger.billed_s()
+        billed, now = dict(self._billed), self._clock()
+        for intent in self._live.values():
+            if intent.cloud is not None and intent.bought_at is not None:
+                key = (intent.cloud, intent.node_type)
+                billed[key] = billed.get(key, 0.0) + intent.billed_s(now)
+        return billed
 
     def _news(self, key: str, sentence: str) -> bool:
         """Numbers that count on are no news."""

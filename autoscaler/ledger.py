@@ -19,6 +19,7 @@ from sqlalchemy import (
     case,
     func,
     insert,
+    inspect,
     select,
     update,
 )
@@ -57,6 +58,7 @@ intents = Table(
     Column("phases", JSON, nullable=False),
     Column("rival_of", String(128)),
     Column("broken", Boolean, nullable=False),
+    Column("ending_at", Float),
 )
 
 events = Table(
@@ -82,6 +84,11 @@ _SPENT = (
     .where(intents.c.ended_at > bindparam("since"), intents.c.bought_at.is_not(None), intents.c.cloud.is_not(None))
     .group_by(intents.c.cloud)
 )
+_BILLED = (
+    select(intents.c.cloud, intents.c.node_type, func.sum(intents.c.ended_at - intents.c.bought_at))
+    .where(intents.c.ended_at > intents.c.bought_at, intents.c.cloud.is_not(None))
+    .group_by(intents.c.cloud, intents.c.node_type)
+)
 _BOUGHT = (
     select(intents)
     .where(intents.c.cloud == bindparam("cloud"), intents.c.bought_at.is_not(None), intents.c.node_type != STRAY)
@@ -97,8 +104,14 @@ class Ledger:
         self._engine, self._clock = engine, clock
 
     def create_tables(self) -> None:
-        """Create what is missing."""
+        """Create what is missing: tables, and columns that an older AIMA did not know."""
         metadata.create_all(self._engine)
+        known = {column["name"] for column in inspect(self._engine).get_columns(intents.name)}
+        with self._engine.begin() as connection:
+            for column in intents.c:
+                if column.name not in known:
+                    kind = column.type.compile(self._engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {intents.name} ADD COLUMN {column.name} {kind}")
 
     def want(
         self, name: str, node_type: str, tags: Mapping[str, str], sentence: str, rival_of: str | None = None
@@ -122,7 +135,8 @@ class Ledger:
         """Write an intent that is new or, when its name is known, that goes on after it seemed to be over."""
         known = self.find(intent.name)
         if known is not None:
-            return self.change(known, sentence, state=intent.state, ended_at=None, reason=intent.reason)
+            again = {"state": intent.state, "ended_at": None, "ending_at": intent.ending_at, "reason": intent.reason}
+            return self.change(known, sentence, **again)
         with self._engine.begin() as connection:
             connection.execute(_INSERT_INTENT, _row(intent))
             connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
@@ -184,6 +198,11 @@ class Ledger:
         with self._engine.connect() as connection:
             rows = connection.execute(_SPENT, {"since": since})
             return {cloud: float(usd or 0.0) for cloud, usd in rows}
+
+    def billed_s(self) -> dict[tuple[str, str], float]:
+        """Seconds billed for launches that are over, by (cloud, node type)."""
+        with self._engine.connect() as connection:
+            return {(cloud, node_type): float(s) for cloud, node_type, s in connection.execute(_BILLED)}
 
 
 def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[str, float]:

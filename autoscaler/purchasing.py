@@ -9,6 +9,7 @@ from autoscaler.errors import CloudStopped, NoCapacity, RateLimited
 from autoscaler.holds import Holds
 from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
+from autoscaler.measures import cause_of
 from autoscaler.provider import CloudProvider
 from autoscaler.selection import Choice, Ranking, rank
 from autoscaler.types import Equipment, Instance, Intent, IntentState, LaunchRequest, NodeType, Offer
@@ -144,6 +145,7 @@ class Purchasing:
             )
             sentence = f"{offer.cloud} has none: {error}; this offer rests for {rest_s:.0f} s"
             self._watch.fine(offer.cloud, "buy")
+            self._launches.measures.cloud_failed(offer.cloud, cause_of(error))
         else:
             self._watch.trouble(offer.cloud, "buy", "it sells nothing", error)
             sentence = f"{offer.cloud} sells nothing: {error}"

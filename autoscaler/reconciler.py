@@ -12,6 +12,7 @@ from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.holds import Breaker, Holds
 from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
+from autoscaler.measures import Measures
 from autoscaler.provider import CloudProvider
 from autoscaler.purchasing import Purchasing, Terms
 from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
@@ -38,12 +39,13 @@ class Reconciler:
         budgets: budget.Budgets | None = None,
         pace: Pace | None = None,
         breaker: Breaker | None = None,
+        measures: Measures | None = None,
     ) -> None:
         self._cluster_id, self._providers, self._ledger, self._clock = cluster_id, dict(providers), ledger, clock
         self._node_types = {node_type.name: node_type for node_type in node_types}
         self._policy, self._pace = policy or Policy(), pace or Pace({})
         self._budgets, self._breaker = budgets or budget.Budgets(), breaker or Breaker()
-        self._launches, self._holds = Launches(ledger, clock), Holds()
+        self._launches, self._holds = Launches(ledger, clock, measures), Holds()
         self._watch = Watch(self._providers, self._launches, self._holds, clock, self._pace)
         terms = Terms(self._policy.max_age_s, self._policy.cool_down_s, self._budgets)
         self._purchasing = Purchasing(
@@ -88,7 +90,6 @@ class Reconciler:
 
     def nodes(self) -> list[Intent]:
         """What Ray is to see: every launch that exists or may exist. An ending one stays until it is surely gone,
-
         so that Ray neither forgets a node that still runs nor buys another in its place too early.
         """
         return races.visible(self._launches.live())
@@ -172,6 +173,7 @@ class Reconciler:
                 self._act(command)
             if self._tasks:
                 await asyncio.wait(self._tasks.values(), timeout=self._pace.patience_s)
+            self._launches.measures.ticked(now)
 
     async def drain(self, timeout_s: float) -> None:
         """End everything, buy nothing more; returns when good listings show nothing. Raises TimeoutError."""
@@ -273,6 +275,10 @@ class Reconciler:
         self._launches.close(command.name, command.reason, command.failed, command.broken)
         self._activities.forget(command.name)
         self._watch.forget(command.name)
+
+    def billed_s(self) -> dict[tuple[str, str], float]:
+        """See `Launches.billed_s`."""
+        return self._launches.billed_s()
 
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view of all launches, the ended ones too, of money, troubled clouds and the latest events."""

@@ -155,8 +155,8 @@ class Intent:
 
     `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
     `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the one that the cloud charges.
-    `phases`: boot phase -> when it was reached. `rival_of`: the launch whose other candidate this is. `broken`: the
-    machine or its cloud was to blame for the end.
+    `phases`: boot phase -> when it was reached. `rival_of`: the launch whose other candidate this is.
+    `ending_at`: since when it is to end. `broken`: the machine or its cloud was to blame for the end.
     """
 
     name: str
@@ -182,6 +182,7 @@ class Intent:
     phases: Mapping[str, float] = field(default_factory=dict)
     rival_of: str | None = None
     broken: bool = False
+    ending_at: float | None = None
 
     @property
     def stray(self) -> bool:

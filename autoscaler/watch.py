@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from autoscaler.errors import CloudError, CloudStopped, RateLimited
 from autoscaler.holds import Holds
 from autoscaler.launches import Launches
+from autoscaler.measures import cause_of
 from autoscaler.provider import CloudProvider
 from autoscaler.types import Instance, Listing
 
 _log = logging.getLogger(__name__)
+# How the sentence about a cloud begins that refuses until a person has mended it.
+STOPPED = "STOPPED"
 # Between two listings of a cloud that is asked out of turn.
 _LEAST_S = 1.0
 
@@ -113,12 +116,13 @@ class Watch:
         """
         if not isinstance(error, CloudError | TimeoutError):
             _log.error("%s: %s", cloud, what, exc_info=error)
+        self._launches.measures.cloud_failed(cloud, cause_of(error))
         now, sentence = self._clock(), f"{what}: {error or 'no answer in time'}"
         if isinstance(error, RateLimited):
             self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
             self._holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")
         if isinstance(error, CloudStopped):
-            sentence = f"STOPPED, nothing is bought here until this is mended: {sentence}"
+            sentence = f"{STOPPED}, nothing is bought here until this is mended: {sentence}"
             if matter != "list":  # an unknown list forbids buying by itself, and the next good one proves it mended
                 self._holds.stop(cloud, now, self._pace.stopped_retry_s, str(error))
         self._troubles[cloud][matter] = sentence

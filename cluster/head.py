@@ -118,6 +118,8 @@ def ray_start_command(state: StateDir, card: ClusterCard, config_path: Path) -> 
 def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> ServiceSettings:
     """What the service is told: its own database and tokens, nothing of the orchestrator's."""
     return ServiceSettings(
+        cluster_id=card.cluster_id,
+        ray_dir=str(state.ray_dir(card.cluster_id)),
         database_url=settings.database_url,
         storage_uri=settings.storage_uri,
         queue_url=settings.queue_url,

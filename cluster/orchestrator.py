@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from autoscaler.errors import CloudError, Draining, UnknownCloud, UnknownNodeType
@@ -27,6 +28,7 @@ from cluster.clouds import budgets, node_types, pace, policy, providers
 from cluster.config import load_settings
 from cluster.database import open_engine
 from cluster.environment import without_secrets
+from cluster.fleet_metrics import FleetMetrics
 from cluster.gateway import Gateway, ReconcilerFleet
 from cluster.joins import Joins, Refused
 from cluster.lanes import resource_flags
@@ -80,6 +82,7 @@ class Orchestrator:
         self._next_block = int((card.base_port - 10_000) / 64) + 1
         ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), time.time)
         ledger.create_tables()
+        self.metrics = FleetMetrics()
         self.reconciler = Reconciler(
             cluster_id=card.cluster_id,
             node_types=node_types(settings),
@@ -90,11 +93,17 @@ class Orchestrator:
             policy=policy(settings),
             pace=pace(),
             budgets=budgets(settings),
+            measures=self.metrics,
         )
+        self.metrics.watch(self.reconciler.fleet, self.reconciler.billed_s, self._lane_of)
         fleet = ReconcilerFleet(self.reconciler)
         self.gateway = (
             Gateway(settings, state, card, self.joins, fleet, time.time) if settings.overlay.enabled else None
         )
+
+    def _lane_of(self, node_type: str) -> str:
+        shape = self.settings.node_types.get(node_type)
+        return "gpu" if shape is None or shape.gpus else "cpu"
 
     def _local_cloud(self) -> Any:
         return load_provider(
@@ -164,7 +173,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
         await work
 
     app = FastAPI(title="AIMA orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    nodes_only, readers = _requires(orchestrator, "nodes"), _requires(orchestrator, "nodes", "fleet")
+    nodes_only = _requires(orchestrator, "nodes")
 
     @app.get("/v1/nodes", dependencies=[nodes_only])
     async def list_nodes() -> dict[str, Any]:
@@ -193,12 +202,22 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
         await reconciler.drain(_DRAIN_TIMEOUT_S)
         return reconciler.fleet()
 
-    @app.get("/v1/fleet", dependencies=[readers])
-    async def fleet() -> dict[str, Any]:
-        return reconciler.fleet()
-
+    _add_reader_routes(app, orchestrator)
     _add_worker_routes(app, orchestrator)
     return app
+
+
+def _add_reader_routes(app: FastAPI, orchestrator: Orchestrator) -> None:
+    """What the service reads, with a token that changes nothing."""
+    readers = _requires(orchestrator, "nodes", "fleet")
+
+    @app.get("/v1/fleet", dependencies=[readers])
+    async def fleet() -> dict[str, Any]:
+        return orchestrator.reconciler.fleet()
+
+    @app.get("/metrics", dependencies=[readers])
+    async def metrics() -> Response:
+        return Response(orchestrator.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_worker_routes(app: FastAPI, orchestrator: Orchestrator) -> None:

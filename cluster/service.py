@@ -1,24 +1,24 @@
 """What runs on Ray Serve: the HTTP API with its dispatcher on the head, the models of each lane on bought workers."""
 
-import asyncio
 import os
 import secrets
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 from sqlalchemy import Engine
 
+from cluster import head_memory
 from cluster.catalog import catalog
 from cluster.database import open_engine
+from cluster.fleet_reader import FleetReader
 from cluster.lanes import CPU_LANE_RESOURCE
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.storage import open_storage
@@ -38,6 +38,7 @@ from serve_apps.event_hub import EventHub
 from serve_apps.keys import Keys
 from serve_apps.lifecycle import Lifecycle
 from serve_apps.media_policy import MediaPolicy
+from serve_apps.metrics import Metrics
 from serve_apps.models.segments import SegmentModel
 from serve_apps.objects import Objects
 from serve_apps.pricing import Pricing
@@ -60,7 +61,6 @@ SEGMENTS_PER_WORKER = 2
 # machine takes seconds for that: without a delay, three in ten cold starts bought a second GPU. The first replica
 # is never delayed.
 _SECOND_REPLICA_DELAY_S = 5.0
-_FLEET_CACHE_S = 0.3
 _HEADER_LIMIT_S, _HEADERS_IDLE_S = 30.0, 60.0
 
 
@@ -115,7 +115,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     engine = open_engine(settings.database_url)
     store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
     store.create_tables()
-    lanes = _lanes(settings)
+    lanes, metrics = _lanes(settings), Metrics()
     analyzers = catalog(lanes)
     media = MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage)
 
@@ -136,9 +136,10 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         lane_of=analyzers.lane_of,
         readable=readable,
+        measures=metrics,
     )
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
-    service = _service(settings, store, objects, analyzers, media, _submitted(dispatcher, office))
+    service = _service(settings, store, objects, analyzers, media, _submitted(dispatcher, office), metrics)
     app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
     app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
     return app
@@ -151,9 +152,11 @@ def _service(
     analyzers: Catalog,
     media: MediaPolicy,
     submitted: Callable[[str], None],
+    metrics: Metrics,
 ) -> Service:
     hub, keys = EventHub(store), Keys(store.engine, time.time)
     root_token = Path(settings.api_token_file).read_text(encoding="utf-8")
+    reader = FleetReader(settings.orchestrator_url, Path(settings.fleet_token_file).read_text(encoding="utf-8"))
 
     return Service(
         store=store,
@@ -164,7 +167,10 @@ def _service(
         keys=keys,
         gate=Gate(keys, root_token, time.time),
         hub=hub,
-        fleet=_fleet_reader(settings),
+        fleet=reader.fleet,
+        fleet_metrics=reader.metrics,
+        head_memory=head_memory.reader(settings.cluster_id, Path(settings.ray_dir)),
+        metrics=metrics,
         catalog=analyzers,
         policy=media,
         submitted=submitted,
@@ -213,35 +219,6 @@ def _documents(url: str, engine: Engine) -> Documents:
 
 def _workers(settings: ServiceSettings) -> dict[Lane, int]:
     return {lane: settings.max_workers[lane] for lane in _lanes(settings)}
-
-
-def _fleet_reader(settings: ServiceSettings) -> Callable[[], Awaitable[dict[str, Any]]]:
-    """Reads the orchestrator's view of instances, at most every 0.3 s."""
-    token = Path(settings.fleet_token_file).read_text(encoding="utf-8")
-    client = httpx.AsyncClient(
-        base_url=settings.orchestrator_url, headers={"Authorization": f"Bearer {token}"}, timeout=2.0
-    )
-    cached: dict[str, Any] = {}
-    read_at = 0.0
-    lock = asyncio.Lock()
-
-    async def fleet() -> dict[str, Any]:
-        nonlocal cached, read_at
-        async with lock:
-            if time.monotonic() - read_at < _FLEET_CACHE_S:
-                return cached
-            try:
-                cached = (await client.get("/v1/fleet")).raise_for_status().json()
-            except httpx.HTTPError as error:
-                # Requests are stored and answered all the same; only the explanation is missing.
-                cached = {
-                    "instances": [],
-                    "degraded": {"orchestrator": f"does not answer: {type(error).__name__}"},
-                }
-            read_at = time.monotonic()
-            return cached
-
-    return fleet
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ CPUS_PER_WORKER = 2
 class ServiceSettings:
     """Everything the service is told. Tokens are named by file and read where they are used."""
 
+    cluster_id: str
+    ray_dir: str
     database_url: str
     storage_uri: str
     queue_url: str

@@ -10,7 +10,6 @@ from fastapi.responses import JSONResponse
 from serve_apps import problems
 from serve_apps.context import Service
 from serve_apps.keys import Scope
-from serve_apps.metrics import Metrics
 from serve_apps.middleware import Guard
 from serve_apps.prober import Prober
 from serve_apps.routes import analyses, estimates, images, media, operations, results, uploads
@@ -42,8 +41,7 @@ def create_app(
         separate_input_output_schemas=False,
     )
     problems.install(app)
-    metrics = Metrics(service.hub)
-    app.add_middleware(Guard, answered=metrics.answered)
+    app.add_middleware(Guard, answered=service.metrics.answered)
     for router in (
         analyses.routes(service),
         results.routes(service),
@@ -51,7 +49,7 @@ def create_app(
         images.routes(service),
         uploads.routes(service),
         estimates.routes(service, prober),
-        operations.routes(service, metrics),
+        operations.routes(service),
         operations.open_routes(service, live),
     ):
         app.include_router(router)

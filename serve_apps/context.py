@@ -18,6 +18,7 @@ from serve_apps.event_hub import EventHub
 from serve_apps.keys import ROOT, ApiKey, Keys
 from serve_apps.lifecycle import Lifecycle
 from serve_apps.media_policy import MediaPolicy, MediaRefused
+from serve_apps.metrics import Memory, Metrics
 from serve_apps.objects import Objects
 from serve_apps.pricing import Pricing
 from serve_apps.problems import ProblemError, printable, refuse_fields
@@ -26,6 +27,12 @@ from serve_apps.store import Analysis, IdempotencyConflict, Store, Submission
 from serve_apps.uploads import Uploads, UploadState
 
 Fleet = Callable[[], Awaitable[dict[str, Any]]]
+
+
+async def _no_fleet_metrics() -> bytes:
+    return b""
+
+
 _ANALYSIS_ID = re.compile(r"an_[0-9a-f]{16}", re.ASCII)
 UPLOAD_ID = re.compile(r"up_[0-9a-f]{16}", re.ASCII)
 _DAY_S = 86_400.0
@@ -33,8 +40,8 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class Service:
-    """Everything the API stands on. `fleet` answers the orchestrator's view; `submitted` is called in the event loop
-    after a request was stored."""
+    """Everything the API stands on. `fleet` answers the orchestrator's view, `fleet_metrics` its exposition;
+    `submitted` is called in the event loop after a request was stored."""
 
     store: Store
     lifecycle: Lifecycle
@@ -50,6 +57,9 @@ class Service:
     submitted: Callable[[str], None]
     pricing: Pricing = field(default_factory=Pricing)
     keep_days: float | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    fleet_metrics: Callable[[], Awaitable[bytes]] = _no_fleet_metrics
+    head_memory: Callable[[], Memory | None] = lambda: None
 
     async def describe(self, analyses: Sequence[Analysis]) -> list[AnalysisView]:
         """Views of analyses, as they stand now."""

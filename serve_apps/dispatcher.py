@@ -16,7 +16,8 @@ from pipelines.errors import MediaError
 from pipelines.sampling import Segment, plan_segments
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
-from serve_apps.analyses import Lane
+from serve_apps.analyses import Lane, SegmentState
+from serve_apps.measures import Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 
 _log = logging.getLogger(__name__)
@@ -68,9 +69,11 @@ class Dispatcher:
         owner: str,
         lane_of: LaneOf,
         readable: Callable[[str], str] = str,
+        measures: Measures | None = None,
     ) -> None:
         self._queue, self._run_segment, self._probe, self._readable = queue, run_segment, probe, readable
         self._policy, self._owner, self._lane_of = policy, owner, lane_of
+        self._measures = measures or Measures()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
@@ -147,8 +150,10 @@ class Dispatcher:
             await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
         except MediaError as error:
             # Not the error's own URI: that may be presigned, and is a secret then.
+            self._measures.erred("plan", cause_of(error))
             await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), uri)
-        except Exception:
+        except Exception as error:
+            self._measures.erred("plan", cause_of(error))
             _log.exception("planning %s failed; its lease runs out and it is planned again", analysis.id)
         self.wake()
 
@@ -156,13 +161,17 @@ class Dispatcher:
         """Run one segment and record its end, whatever it is."""
         try:
             async for step in self._run_segment[segment.key.lane](self._task(segment).to_dict()):
-                await asyncio.to_thread(self._record, segment, step)
+                if "first_frame_at" in step:
+                    self._measures.began(segment.key, segment.key.lane, step["instance"])
+                if await asyncio.to_thread(self._record, segment, step) and "report" in step:
+                    self._measures.done(segment.key.lane, segment.end_s - segment.start_s, step["busy_s"])
         except asyncio.CancelledError:
             raise
         except Exception as error:
             _log.warning("segment %s: %s", segment.key, error)
             await asyncio.to_thread(self._fail, segment, error)
         finally:
+            self._measures.left(segment.key)
             self._running.pop(segment.key, None)
             self.wake()
 
@@ -177,18 +186,20 @@ class Dispatcher:
             options={name: segment.options[name] for name in names if name in segment.options},
         )
 
-    def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> None:
+    def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> bool:
+        key, owner, instance = segment.key, self._owner, step["instance"]
         if "first_frame_at" in step:
-            self._queue.first_frame(segment.key, self._owner, step["first_frame_at"], step["instance"])
-        else:
-            self._queue.complete_segment(segment.key, self._owner, step["report"], step["instance"], step["busy_s"])
+            return self._queue.first_frame(key, owner, step["first_frame_at"], instance)
+        return self._queue.complete_segment(key, owner, step["report"], instance, step["busy_s"])
 
     def _fail(self, segment: ClaimedSegment, error: Exception) -> None:
         cause = root_cause(error)
         damaged = isinstance(cause, MediaError)
         lines = str(cause).strip().splitlines() or [""]
         message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
-        self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
+        state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
+        if state is not None:
+            self._measures.failed(segment.key.lane, cause_of(cause), final=state is SegmentState.FAILED)
 
     async def _renew_leases(self) -> None:
         while True:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Engine, and_, func, or_, select
+from sqlalchemy import ColumnElement, Engine, and_, or_, select
 
-from serve_apps.analyses import AnalysisState, SegmentState
+from serve_apps.analyses import AnalysisState
 from serve_apps.store import Analysis, as_analysis
 from serve_apps.tables import analyses, reading, segments
 
@@ -80,14 +80,3 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
     if wanted.created_before is not None:
         conditions.append(_a.created_at < wanted.created_before)
     return conditions
-
-
-def counts(engine: Engine) -> dict[str, dict[str, int]]:
-    """How many analyses and open segments there are: {"analyses": by state, "segments": by lane and state}."""
-    by_state = select(_a.state, func.count()).group_by(_a.state)
-    open_ones = (SegmentState.PENDING.value, SegmentState.LEASED.value)
-    by_lane = select(_s.lane, _s.state, func.count()).where(_s.state.in_(open_ones)).group_by(_s.lane, _s.state)
-    with reading(engine) as connection:
-        found = {row[0]: row[1] for row in connection.execute(by_state)}
-        waiting = {f"{lane} {state}": number for lane, state, number in connection.execute(by_lane)}
-    return {"analyses": found, "segments": waiting}

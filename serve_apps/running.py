@@ -50,7 +50,7 @@ def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice, 
             sender = WebhookSender(service.store.engine, service.store.now, client)
             work = [
                 asyncio.create_task(dispatcher.run(stop)),
-                asyncio.create_task(run_chores(chores(service, sender), stop)),
+                asyncio.create_task(run_chores(chores(service, sender), stop, service.metrics)),
             ]
             office.start()
             yield

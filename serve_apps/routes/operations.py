@@ -8,9 +8,10 @@ from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel
 
 from serve_apps import costs
+from serve_apps.backlog import backlog
 from serve_apps.context import Service
 from serve_apps.keys import Scope
-from serve_apps.metrics import CONTENT_TYPE, Metrics
+from serve_apps.metrics import CONTENT_TYPE
 from serve_apps.problems import PROBLEM_RESPONSES, ProblemError
 from serve_apps.views import iso
 
@@ -50,7 +51,7 @@ def open_routes(service: Service, live: Callable[[], dict[str, Any]]) -> APIRout
     return router
 
 
-def routes(service: Service, metrics: Metrics) -> APIRouter:
+def routes(service: Service) -> APIRouter:
     """What needs a key."""
     router = APIRouter(
         tags=["service"], dependencies=[Depends(service.gate.requires(Scope.READ))], responses=PROBLEM_RESPONSES
@@ -72,7 +73,12 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def exposition() -> Response:
         """Prometheus metrics."""
-        text = await asyncio.to_thread(metrics.render, service.store, await service.fleet())
-        return Response(text, media_type=CONTENT_TYPE)
+        of_fleet = await service.fleet_metrics()
+
+        def render() -> bytes:
+            found, memory = backlog(service.store.engine), service.head_memory()
+            return service.metrics.render(service.store.now(), found, service.hub.open_streams, memory, of_fleet)
+
+        return Response(await asyncio.to_thread(render), media_type=CONTENT_TYPE)
 
     return router

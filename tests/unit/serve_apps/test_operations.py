@@ -88,12 +88,9 @@ def test_what_is_past_its_time_is_erased(service: Running) -> None:
 def test_metrics_count_by_route_and_state(service: Running) -> None:
     service.submit()
     service.http.get("/v1/analyses/an_0123456789abcdef")
-    service.fleet.view["instances"] = [WORKER]
     text = service.http.get("/metrics").text
     assert 'aima_analyses{state="queued"} 1.0' in text
     assert 'aima_http_requests_total{method="GET",route="/v1/analyses/{analysis_id}",status="404"} 1.0' in text
-    assert "aima_usd_per_hour 3.6" in text
-    assert 'aima_instances{cloud="local",state="bought"} 1.0' in text
 
 
 def test_one_poller_feeds_all_streams(service: Running) -> None:
