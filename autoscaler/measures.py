@@ -2,8 +2,21 @@
 
 import re
 
-from autoscaler.errors import CloudError
+from autoscaler.errors import (
+    ApiRetired,
+    BalanceTooLow,
+    CloudError,
+    KeyRefused,
+    ListingFailed,
+    NoCapacity,
+    OutcomeUnknown,
+    QuotaExceeded,
+    RateLimited,
+    RequestRefused,
+)
 from autoscaler.types import Intent
+
+OUTCOMES = ("ended", "broken", "unused")
 
 
 class Measures:
@@ -16,22 +29,40 @@ class Measures:
         """A machine has become a Ray node, so many seconds after it was wanted."""
 
     def over(self, cloud: str, outcome: str) -> None:
-        """A launch is over: "ended" after work, "broken" by its machine's fault, "unused" otherwise."""
+        """A launch is over, with one of OUTCOMES: after it had joined, by its machine's fault, or without a use."""
 
     def cloud_failed(self, cloud: str, cause: str) -> None:
-        """A call to a cloud failed; `cause` is one of those of `cause_of`."""
+        """A call to a cloud failed; `cause` is one of CAUSES."""
 
     def ticked(self, at: float) -> None:
         """A round of the reconciler ended well, at `at` (unix seconds)."""
 
 
+def _word(kind: type) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+# The more special ones first.
+_KINDS: tuple[type[Exception], ...] = (
+    RequestRefused,
+    NoCapacity,
+    OutcomeUnknown,
+    ListingFailed,
+    RateLimited,
+    KeyRefused,
+    BalanceTooLow,
+    QuotaExceeded,
+    ApiRetired,
+    CloudError,
+)
+CAUSES = ("timeout", *(_word(kind) for kind in _KINDS), "defect")
+
+
 def cause_of(error: Exception) -> str:
-    """The error as one of few words: "timeout", an error of errors.py such as "no_capacity", or "defect" of ours."""
+    """The error as one of CAUSES: "timeout", an error of errors.py such as "no_capacity", or "defect" of ours."""
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, CloudError):
-        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-    return "defect"
+    return next((_word(kind) for kind in _KINDS if isinstance(error, kind)), "defect")
 
 
 def tell(measures: Measures, before: Intent, after: Intent) -> None:

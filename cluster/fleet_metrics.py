@@ -14,11 +14,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from autoscaler.budget import ALL
-from autoscaler.measures import Measures
+from autoscaler.measures import CAUSES, OUTCOMES, Measures
 from autoscaler.types import STRAY
 from autoscaler.watch import STOPPED
 
 _BOOT_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
+_PHASES = ("bought", "image up", "joined", "Ray up", "model loaded")
 _WINDOWS = {"hour": "burn_usd_per_hour", "day": "day_usd", "month": "month_usd"}
 _ENDING, _OVER = "ending", ("ended", "failed")
 LaneOf = Callable[[str], str]
@@ -83,7 +84,18 @@ class FleetMetrics(Measures):
         billed_s: Callable[[], Mapping[tuple[str, str], float]],
         lane_of: LaneOf,
     ) -> None:
-        """Read these at each scrape; `lane_of` tells a node type's lane, "gpu" or "cpu"."""
+        """Read these at each scrape; `lane_of` tells a node type's lane, "gpu" or "cpu".
+
+        What can be counted of its clouds stands at zero from now on: Prometheus sees no increase in a first value.
+        """
+        for cloud in fleet()["clouds"]:
+            for phase in _PHASES:
+                self._phases.labels(cloud, phase)
+            for outcome in OUTCOMES:
+                self._over.labels(cloud, outcome)
+            for cause in CAUSES:
+                self._errors.labels(cloud, cause)
+            self._joined.labels(cloud)
         self._registry.register(_Now(fleet, billed_s, lane_of))
 
     def render(self) -> bytes:

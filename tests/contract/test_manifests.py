@@ -1,5 +1,6 @@
 """Both overlays, rendered: valid to the letter, and what the README claims of them is true."""
 
+import json
 import re
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from tests.specs import require_spec
 VERSION = "1.34"
 FOLDERS = [K8S / "overlays" / name for name in OVERLAYS] + [K8S / "jobs" / "restore"]
 COMPONENTS = ("rabbitmq", "redis", "mongodb")
+# The Prometheus Operator's kinds, which Kubernetes itself does not know.
+OPERATORS = {"ServiceMonitor", "PrometheusRule"}
 ROOT = K8S.parent
 
 
@@ -34,7 +37,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[Resource, ...]
     """The IONOS overlay with every optional part switched on."""
     folder = K8S / "overlays" / ".all-for-a-test"
     folder.mkdir(exist_ok=True)
-    parts = [f"../../components/{name}" for name in COMPONENTS] + ["../../images/pins"]
+    parts = [f"../../components/{name}" for name in (*COMPONENTS, "monitoring")] + ["../../images/pins"]
     kustomization = {"kind": "Kustomization", "resources": ["../../base"], "components": parts}
     try:
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -56,8 +59,35 @@ def test_the_optional_parts_are_valid_strictly(everything: tuple[Resource, ...])
     kinds = Counter(r["kind"] for r in everything)
     assert kinds["StatefulSet"] == 1 + len(COMPONENTS)
     for resource in everything:
-        if resource["kind"] != "RayCluster":
+        if resource["kind"] not in {"RayCluster", *OPERATORS}:
             kubernetes_validate.validate(resource, VERSION, strict=True)
+
+
+def test_only_the_monitoring_namespace_may_scrape(everything: tuple[Resource, ...]) -> None:
+    (monitor,) = of_kind(everything, "ServiceMonitor").values()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    services = of_kind(everything, "Service").values()
+    ports = [s["spec"]["ports"] for s in services if wanted <= s["metadata"].get("labels", {}).items()]
+    (port,) = [port for of_one in ports for port in of_one if port["name"] == endpoint["port"]]
+    policy = of_kind(everything, "NetworkPolicy")["monitoring-to-head"]["spec"]
+    assert policy["podSelector"] == {"matchLabels": {"app.kubernetes.io/component": "head"}}
+    assert policy["ingress"] == [
+        {
+            "from": [{"namespaceSelector": {"matchLabels": {"aima/monitoring": "true"}}}],
+            "ports": [{"protocol": "TCP", "port": port["port"]}],
+        }
+    ]
+    operating = (ROOT / "cluster" / "OPERATING.md").read_text()
+    assert "kubectl label namespace monitoring aima/monitoring=true" in operating
+    assert endpoint["authorization"]["credentials"] == {"name": "aima-metrics", "key": "token"}
+    assert "create secret generic aima-metrics --from-literal=token=" in operating
+
+
+def test_grafana_finds_the_dashboard(everything: tuple[Resource, ...]) -> None:
+    found = of_kind(everything, "ConfigMap")["aima-dashboard"]
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(found["data"]["dashboard.json"])["uid"] == "aima"
 
 
 def test_the_ray_cluster_keeps_to_kuberays_published_schema(overlay: tuple[Resource, ...]) -> None:
