@@ -1,7 +1,9 @@
-"""One segment's sound. It is cut where nobody speaks, so that each word comes once, and whole."""
+"""One segment's sound, cut where nobody speaks, so that each word comes once, and whole; and `python -m
+pipelines.audio`, a batch job."""
 
 import math
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 
 from pipelines.analyzers.voice import speech_ranges
 from pipelines.decode_audio import read_samples
@@ -34,3 +36,14 @@ def segment_samples(uri: str, segment: Segment, read: Read = read_samples) -> tu
 def _moved(border_s: float, samples: Samples) -> float:
     window = samples.between(border_s - _WINDOW_S, border_s + _WINDOW_S)
     return cut_near(border_s, (window.start_s, window.end_s), speech_ranges(window))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The batch job's command line; see pipelines.batch."""
+    from pipelines.batch_command import main as batch_main  # noqa: PLC0415
+
+    return batch_main(arguments, "audio", ("transcript", "speech"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

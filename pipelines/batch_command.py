@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.analyzers import check_analyzers, check_options
-from pipelines.batch import BatchJob, BatchResult, TooManyErrors, run
+from pipelines.analyzers import analyzer_names, check_analyzers, check_options, describe
+from pipelines.batch import TooManyErrors, run
+from pipelines.batch_job import BatchJob, BatchResult
 from pipelines.decode import DECODERS
 from pipelines.errors import MediaError
 from pipelines.outcomes import OtherJob
@@ -56,7 +57,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
     parser = _parser(kind, analyzers)
     given = parser.parse_args(arguments)
     try:
-        names = check_analyzers(name for name in given.analyzers.split(",") if name)
+        names = _suitable(check_analyzers(name for name in given.analyzers.split(",") if name), kind)
         options = _options(given.option, names)
         sampling = given.sampling or (f"{given.fps:g}fps" if given.fps is not None else "")
         if sampling:
@@ -78,7 +79,23 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
         max_error_share=given.max_error_share,
         resume=given.resume,
         decoder=given.decoder,
+        kind=kind,
     )
+
+
+def _suitable(names: tuple[str, ...], kind: str) -> tuple[str, ...]:
+    """The names. Raises ValueError for an analyzer that can do nothing with this kind of media."""
+
+    def suits(name: str) -> bool:
+        known = describe(name)
+        if kind == "video":
+            return True
+        return known.takes == "audio" if kind == "audio" else known.takes == "frames" and known.stills
+
+    if wrong := [name for name in names if not suits(name)]:
+        allowed = ", ".join(name for name in analyzer_names() if suits(name))
+        raise ValueError(f"--analyzers: {', '.join(wrong)} can do nothing with {kind}; choose from: {allowed}")
+    return names
 
 
 def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
@@ -88,13 +105,16 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
     add("--output", required=True, help="folder or s3:// prefix for the Parquet parts, errors and the manifest")
     add("--analyzers", default=",".join(analyzers))
     add("--option", action="append", default=[], metavar="ANALYZER.NAME=VALUE", help="VALUE as JSON; repeatable")
-    add("--fps", type=float, help="frames a second for analyzers that look at samples; short for --sampling")
-    add("--sampling", default="", help=SAMPLING_FORMS)
-    add("--segment-s", type=float, default=60.0)
+    if kind == "video":
+        add("--fps", type=float, help="frames a second for analyzers that look at samples; short for --sampling")
+        add("--sampling", default="", help=SAMPLING_FORMS)
+        add("--decoder", default="", choices=["", *DECODERS], help="overrides the choice per file")
+    if kind != "images":
+        add("--segment-s", type=float, default=60.0)
     add("--max-gpus", type=int, default=1, help="0 runs on CPUs")
     add("--segments-at-once", type=int, default=2, help="segments that share one model, each with its own decoder")
     add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
-    add("--decoder", default="", choices=["", *DECODERS], help="overrides the choice per file")
+    parser.set_defaults(fps=None, sampling="", decoder="", segment_s=60.0)
     add("--resume", action="store_true", help="go on where a run with the same settings was ended")
     return parser
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import av
 import av.error
 
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, NoAudio, NoVideo
 from pipelines.http_file import open_http
 
 _OPEN_TIMEOUT_S = 20.0
@@ -69,18 +69,25 @@ class OpenAudio:
         """FFmpeg's name of the container format."""
         return str(self.container.format.name)
 
+    @property
+    def duration_s(self) -> float | None:
+        """How long it says it is; None where neither stream nor container say anything."""
+        if self.stream.duration:
+            return float(self.stream.duration * self.stream.time_base)
+        return self.container.duration / av.time_base if self.container.duration else None
+
 
 @contextmanager
 def open_audio(uri: str) -> Iterator[OpenAudio]:
     """Open the first audio stream of a local path, file://, http(s):// or s3:// URI.
 
-    Times count from the first frame where there is a picture, else from the first sample. Raises MediaError, as
-    `open_video` does.
+    Times count from the first frame where there is a picture, else from the first sample. Raises NoAudio and
+    other MediaError, as `open_video` does.
     """
     try:
         with _open(uri) as container:
             if not container.streams.audio:
-                raise MediaError(uri, "no audio stream")
+                raise NoAudio(uri, "no audio stream")
             stream = container.streams.audio[0]
             timed = next(iter(_real_video_streams(container)), stream)
             zero_s = float((timed.start_time or 0) * (timed.time_base or 0))
@@ -93,13 +100,13 @@ def open_audio(uri: str) -> Iterator[OpenAudio]:
 def open_video(uri: str) -> Iterator[OpenVideo]:
     """Open the first real video stream of a local path, file://, http(s):// or s3:// URI.
 
-    Raises MediaError; errors of FFmpeg inside the `with` block become MediaError too.
+    Raises NoVideo and other MediaError; errors of FFmpeg inside the `with` block become MediaError too.
     """
     try:
         with _open(uri) as container:
             streams = _real_video_streams(container)
             if not streams:
-                raise MediaError(uri, "no video stream")
+                raise NoVideo(uri, "no video stream")
             yield OpenVideo(uri, container, streams[0])
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(uri, explain(error)) from error

@@ -1,7 +1,7 @@
 """The process that decodes: `python -m pipelines.decode_process FD`, one file at a time, until its socket closes.
 
-It runs FFmpeg on strangers' files, so it holds no secret and is trusted with nothing: it answers in JSON, and its
-frames lie in sealed shared memory. A file that crashes or hangs FFmpeg ends this process and nothing else.
+It runs FFmpeg and Pillow on strangers' files, so it holds no secret and is trusted with nothing: it answers in JSON,
+and its frames lie in sealed shared memory. A file that crashes or hangs them ends this process and nothing else.
 """
 
 import contextlib
@@ -73,7 +73,10 @@ class _Worker:
             "probe": self._probe,
             "read": self._read,
             "sound": self._sound,
+            "picture": self._open_picture,
+            "pixels": self._send_pixels,
         }
+        self._picture: Any = None  # between a request for its size and one for its pixels
 
     def serve(self) -> None:
         """Answer requests until the other side closes."""
@@ -113,6 +116,19 @@ class _Worker:
             self._send(header, np.ascontiguousarray(samples.values).view(np.uint8).reshape(-1, 4, 1, 1))
         else:
             self._channel.send(json.dumps(header).encode())
+
+    def _open_picture(self, uri: str) -> None:
+        from pipelines.decode_picture import OpenPicture  # noqa: PLC0415
+
+        self._on_progress()
+        self._picture = OpenPicture(uri)
+        self._channel.send(json.dumps({"height": self._picture.height, "width": self._picture.width}).encode())
+
+    def _send_pixels(self, _uri: str, sizes: Sequence[tuple[int, int]]) -> None:
+        self._on_progress()
+        picture, self._picture = self._picture, None
+        for pixels in picture.pixels(sizes):
+            self._send({}, pixels[None])
 
     def _send(self, header: dict[str, Any], data: NDArray[np.uint8]) -> None:
         message = json.dumps(header | {"shape": data.shape}).encode()

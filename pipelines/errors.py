@@ -2,6 +2,8 @@
 
 Exception
 ├── MediaError        a file cannot be read, or not to its end
+│   ├── NoVideo       a file has no video stream; it may have sound
+│   └── NoAudio       a file has no audio stream
 ├── UnknownAnalyzer   (a ValueError) no analyzer has that name
 ├── InvalidOption     (a ValueError) an analyzer does not take this option, or not with this value
 └── MissingPackage    (an ImportError) what an analyzer is made of is not installed here
@@ -28,6 +30,14 @@ class MediaError(Exception):
     def __str__(self) -> str:
         where = "" if self.time_s is None else f" (at {self.time_s:.3f} s)"
         return f"{file_name(self.uri)}: {self.cause}{where}"
+
+
+class NoVideo(MediaError):
+    """The file has no video stream (a cover is none)."""
+
+
+class NoAudio(MediaError):
+    """The file has no audio stream."""
 
 
 class UnknownAnalyzer(ValueError):

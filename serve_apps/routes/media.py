@@ -15,10 +15,10 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 
+from pipelines.media_types import sniff
 from serve_apps.context import Service
 from serve_apps.keys import Scope
 from serve_apps.media_policy import MediaRefused
-from serve_apps.media_types import sniff
 from serve_apps.playback import Signer
 from serve_apps.problems import ProblemError, responses
 from serve_apps.public_http import public_client

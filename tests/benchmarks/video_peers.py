@@ -109,7 +109,8 @@ def ray_data(job: Job) -> Outcome:
     """Ours as a batch job: pipelines.batch on Ray Data."""
     import ray
 
-    from pipelines.batch import BatchJob, run
+    from pipelines.batch import run
+    from pipelines.batch_job import BatchJob
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as output:

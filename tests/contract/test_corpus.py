@@ -25,7 +25,8 @@ def decoded(processes: DecodeProcesses, path: str, sampling: EveryFrame | Keyfra
     frames = 0
     try:
         info = processes.probe(path)
-        assert min(info.width, info.height, info.duration_s) > 0
+        assert info.duration_s > 0
+        assert min(info.width, info.height) > 0 or info.kind == "audio"
         whole = Segment(0, 0.0, info.duration_s, last=True)
         times = [-1.0]
         for _, batch in processes.read("pyav", path, [FrameRequest(whole, sampling, (48, 80))], 16):

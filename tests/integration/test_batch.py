@@ -1,4 +1,4 @@
-"""A batch job killed in its midst goes on where it was, and ends with what an undisturbed one gives."""
+"""A batch job killed in its midst goes on where it was, and ends with what an undisturbed one gives; of any media."""
 
 import contextlib
 import json
@@ -12,9 +12,12 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
+from pipelines.insights import Insight
 from pipelines.results import verify
 from tests import media
+from tests.sound import speak
 from tests.waiting import wait_until
 
 CLIPS = 200
@@ -107,3 +110,56 @@ def test_an_output_of_another_job_is_not_resumed(clips: Path, tmp_path: Path) ->
     out, _ = job.process.communicate(timeout=120)
     assert job.process.returncode == 1
     assert "holds a job with another analyzers" in out
+
+
+# One Ray for all: pictures, the same again after an outcome was lost, and sound.
+_JOBS = """
+import json, sys
+from pipelines import audio, images
+from pathlib import Path
+
+pictures, sound, output = sys.argv[1:]
+job = ["--input", pictures, "--output", f"{output}/images", "--analyzers", "labels,brightness", "--max-gpus", "0"]
+assert images.main(job) == 0
+next(Path(output, "images", "segments").glob("*-gpu.json")).unlink()
+Path(output, "images", "manifest.json").rename(Path(output, "first.json"))
+assert images.main([*job, "--resume"]) == 0
+assert audio.main(["--input", sound, "--output", f"{output}/audio", "--analyzers", "speech", "--max-gpus", "0"]) == 0
+"""
+
+
+def insights(folder: Path) -> list[Insight]:
+    return [insight for file in folder.rglob("insights.json") for insight in json.loads(file.read_text())["insights"]]
+
+
+def test_pictures_and_sound_are_batch_jobs_too(tmp_path: Path) -> None:
+    pictures, sound, output = (tmp_path / name for name in ("pictures", "sound", "output"))
+    pictures.mkdir()
+    sound.mkdir()
+    for number in range(150):
+        Image.new("RGB", (80, 60), (number, 0, 0)).save(pictures / f"{number:03d}.png")
+    (pictures / "007.png").write_bytes(b"no picture")
+    speak("The quick brown fox jumps over the lazy dog.", sound / "said.wav")
+    media.not_media(sound)
+    command = [sys.executable, "-c", _JOBS, str(pictures), str(sound), str(output)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, again, heard = (json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"status"'))
+    assert (first["status"], first["media"], first["segments"], first["frames"]) == ("partial", 150, 4, 298)
+    assert (again["resumed"], again["frames"]) == (3, 298)
+    assert (output / "first.json").read_text() == (output / "images" / "manifest.json").read_text()
+    for analyzer in ("labels", "brightness"):
+        parts = (output / "images" / "media").glob(f"*/{analyzer}/part-00000.parquet")
+        rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
+        assert sorted(row["media"] for row in rows) == sorted(str(p) for p in pictures.iterdir() if p.name != "007.png")
+    (error,) = json.loads(next((output / "images" / "errors").iterdir()).read_text())
+    assert error["error"].startswith("007.png: not a picture of a known format")
+    bundles = list((output / "images" / "media").iterdir())
+    assert [verify(str(bundle)) for bundle in bundles] == [[], []]
+    told = [told for bundle in bundles for told in json.loads((bundle / "insights.json").read_text())["pictures"]]
+    assert len(told) == 149
+    assert {insight["analyzer"] for picture in told for insight in picture["insights"]} >= {"brightness"}
+    assert (heard["status"], heard["media"]) == ("partial", 2)
+    (spoken,) = insights(output / "audio")
+    assert (spoken["kind"], len(spoken["ranges"])) == ("speech", 1)

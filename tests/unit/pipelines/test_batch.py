@@ -3,13 +3,17 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 pytest.importorskip("av")
 
 from pipelines.analyzers import default_analyzers
-from pipelines.batch import BatchJob, BatchResult, TooManyErrors, _check_errors, plan, wanted_actors
+from pipelines.batch import TooManyErrors, _check_errors, wanted_actors
 from pipelines.batch_command import parse
+from pipelines.batch_job import BatchJob, BatchResult
+from pipelines.batch_pictures import PictureJobs, with_media
+from pipelines.batch_segments import plan
 from pipelines.outcomes import OtherJob, Outcomes, media_key
 from pipelines.sources import probe
 from tests import media
@@ -37,6 +41,64 @@ def test_keys_are_stable_and_hide_presigned_queries() -> None:
     assert media_key("https://a/b/clip.mp4?X-Signature=1") == media_key("https://a/b/clip.mp4?X-Signature=2")
     assert media_key("/a/clip.mp4") != media_key("/b/clip.mp4")
     assert media_key("/a/b c/ü.mp4").startswith("_.mp4-")
+
+
+def test_sound_among_videos_is_heard_and_its_lack_of_a_picture_is_an_error(tmp_path: Path) -> None:
+    sound = str(media.audio_only(tmp_path))
+    tasks, result = plan(BatchJob((sound,), "out", ("labels", "speech")), probe)
+    assert list(tasks) == [f"{media_key(sound)}-00000-cpu"]
+    assert [(e["media_uri"], e["error"].split(";")[0]) for e in result.errors] == [
+        (sound, "silence.wav: nothing for labels: it has no picture")
+    ]
+
+
+def pictures(folder: Path, count: int) -> list[str]:
+    for number in range(count):
+        (folder / f"{number:03d}.jpg").touch()
+    return [str(folder / f"{number:03d}.jpg") for number in range(count)]
+
+
+def test_pictures_are_bundled_and_what_is_done_is_not_bundled_again(tmp_path: Path) -> None:
+    uris = pictures(tmp_path, 10)
+    (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / "clip.mp4").touch()
+    job = BatchJob((str(tmp_path),), "out", ("labels", "text"), kind="images")
+    jobs = PictureJobs(together=4)
+    fresh = jobs.plan(job, {})
+    assert {name.rpartition("-")[2]: len(fresh.left(name.rpartition("-")[2])) for name in fresh.tasks} == {
+        "gpu": 3,
+        "cpu": 3,
+    }
+    gpu = fresh.left("gpu")
+    assert [task.media_uris for task in gpu.values()] == [tuple(uris[:4]), tuple(uris[4:8]), tuple(uris[8:])]
+    assert {(task.analyzers, task.media_s) for task in gpu.values()} == {(("labels",), 2.0), (("labels",), 1.0)}
+    (_, middle, _) = gpu
+    finished = {middle: {"name": middle, "pictures": uris[4:8], "errors": [], "parts": {}}}
+    resumed = jobs.plan(job, finished)
+    assert resumed.done == finished
+    assert resumed.left("gpu") == {name: task for name, task in gpu.items() if name != middle}
+    assert resumed.left("cpu") == fresh.left("cpu")
+    assert (resumed.result.media, resumed.result.segments) == (10, 6)
+
+
+def test_a_bundle_counts_its_pictures_and_their_errors() -> None:
+    result = BatchResult()
+    bad = {"name": "b", "media_uri": "b.jpg", "error": "b.jpg: damaged", "time_s": None}
+    result.add({"name": "x", "pictures": ["a.jpg", "b.jpg"], "frames": 1, "errors": [bad], "parts": {}})
+    assert (result.tried, result.frames, result.status, result.errors) == (2, 1, "partial", [bad])
+    assert result.results == [{"name": "x", "pictures": 1, "frames": 1, "parts": {}}]
+    result = BatchResult()
+    result.add({"name": "x", "pictures": ["b.jpg"], "frames": 0, "errors": [bad], "parts": {}})
+    assert (result.status, json.loads(result.to_json())["errors"]) == ("failed", [bad])
+
+
+def test_records_of_a_bundle_say_which_picture_they_are_about() -> None:
+    schema = pa.schema([("frame_index", pa.int64()), ("mean", pa.float32())], metadata={"version": "1"})
+    table = with_media(pa.table({"frame_index": [0, 2, 2], "mean": [1.0, 2.0, 3.0]}, schema=schema), ["a", "b", "c"])
+    assert table["media"].to_pylist() == ["a", "c", "c"]
+    assert table["frame_index"].to_pylist() == [0, 0, 0]
+    assert table.column_names[0] == "media"
+    assert table.schema.metadata == {b"version": b"1"}
 
 
 def test_only_enough_work_buys_another_gpu() -> None:
@@ -100,4 +162,18 @@ def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None
     ):
         with pytest.raises(SystemExit):
             parse([*base, *wrong], "video", default_analyzers())
+        assert message in capsys.readouterr().err
+    assert parse(base, "audio", ("speech",)).kind == "audio"
+    assert parse([*base, "--analyzers", "text,labels"], "images", ("labels",)).analyzers == ("text", "labels")
+    for kind, wrong, message in (
+        (
+            "audio",
+            ["--analyzers", "speech,labels"],
+            "labels can do nothing with audio; choose from: speech, transcript",
+        ),
+        ("images", ["--analyzers", "labels,scenes"], "scenes can do nothing with images; choose from: labels, objects"),
+        ("images", ["--fps", "2"], "unrecognized arguments: --fps 2"),
+    ):
+        with pytest.raises(SystemExit):
+            parse([*base, *wrong], kind, ("labels",))
         assert message in capsys.readouterr().err

@@ -3,11 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 pytest.importorskip("av")
 
@@ -76,6 +78,28 @@ def test_sound_is_that_of_the_decoder(tmp_path: Path) -> None:
     os.kill(decoding_process(), signal.SIGSTOP)
     with pytest.raises(MediaError, match=r"silence\.wav: could not be read within 1 s"):
         _hurried(processes).sound(path, 0.0, 1.0)
+
+
+def test_a_picture_that_crashes_or_hangs_its_decoder_is_an_error(tmp_path: Path) -> None:
+    good, stuck = tmp_path / "good.png", tmp_path / "stuck.png"
+    Image.new("RGB", (40, 30), (9, 8, 7)).save(good)
+    os.mkfifo(stuck)  # reading it waits for ever
+    processes = DecodeProcesses()
+    shapes = [(30, 40), (15, 20), (30, 40)]
+    found = processes.picture(str(good), lambda height, width: [(height, width), (height // 2, width // 2), shapes[2]])
+    assert [pixels.shape[:2] for pixels in found] == shapes
+    assert found[0][0, 0].tolist() == [9, 8, 7]
+    first = decoding_process()
+    with pytest.raises(MediaError, match=r"stuck\.png: could not be read within 1 s"):
+        _hurried(processes).picture(str(stuck), lambda height, width: [])
+    assert not psutil.pid_exists(first)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(DecodeProcesses().picture, str(stuck), lambda height, width: [])
+        wait_until("it is being read", decoding_processes)
+        os.kill(decoding_process(), signal.SIGSEGV)
+        with pytest.raises(MediaError, match=r"stuck\.png: the decoder crashed \(SIGSEGV\)"):
+            waiting.result(30)
+    assert len(processes.picture(str(good), lambda height, width: [(8, 8)])) == 1
 
 
 def _hurried(processes: DecodeProcesses) -> DecodeProcesses:

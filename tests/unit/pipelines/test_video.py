@@ -116,6 +116,15 @@ def test_pictures_and_sound_of_one_segment(analyzer: SegmentAnalyzer, tmp_path: 
     assert report.warnings == ("speech: the file has no sound",)
 
 
+def test_sound_alone_is_heard_and_not_looked_at(analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
+    path = str(write(tmp_path / "a.m4a", clicks(1, [0.5], 48_000), 48_000, "aac"))
+    (plain,) = tasks(path, tmp_path / "out")
+    report = analyzer.run(replace(plain, analyzers=("speech",)))
+    assert (report.frames, report.warnings, set(report.parts)) == (0, (), {"speech"})
+    with pytest.raises(MediaError, match=r"a\.m4a: nothing for brightness: it has no picture"):
+        analyzer.run(replace(plain, analyzers=("speech", "brightness")))
+
+
 def test_segments_give_what_the_whole_gives(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
     # 3.04 s and 7.48 s are cuts; a border falls right on one of them.
     borders = [0.0, 3.04, 5.5, 10.0]

@@ -14,30 +14,59 @@ from pipelines.sampling import plan_segments
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
 from serve_apps.models.segments import SegmentModel
-from serve_apps.probing import is_picture, probe_media
+from serve_apps.probing import probe_media
 
 
 def no_video(uri: str) -> MediaInfo:
     raise MediaError(uri, "asked for a video")
 
 
-def test_a_picture_is_analysed_as_one_frame(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
+def test_a_picture_is_analysed_as_one_frame(form: str, tmp_path: Path) -> None:
     picture = tmp_path / "called.mp4"
-    Image.fromarray(np.full((48, 64, 3), 255, np.uint8)).save(picture, "PNG")
+    Image.fromarray(np.full((48, 64, 3), 255, np.uint8)).save(picture, form)
     info = probe_media(str(picture), no_video)
-    assert is_picture(info)
+    assert (info.kind, info.codec) == ("picture", form.lower())
     (segment,) = plan_segments(info.duration_s)
-    task = SegmentTask(str(picture), segment, info, ("brightness", "speech"), str(tmp_path / "out"))
+    task = SegmentTask(str(picture), segment, info, ("brightness", "scenes", "speech"), str(tmp_path / "out"))
 
     async def run() -> list[dict[str, Any]]:
         return [step async for step in SegmentModel().analyze(task.to_dict())]
 
     first, last = asyncio.run(run())
     assert "first_frame_at" in first
-    assert last["report"]["frames"] == 1
-    table = pq.read_table(last["report"]["parts"]["brightness"])
+    report = last["report"]
+    assert (report["frames"], report["decoder"]) == (1, "pillow")
+    assert report["warnings"] == [f"{name}: nothing to be found in a picture" for name in ("scenes", "speech")]
+    table = pq.read_table(report["parts"]["brightness"])
     assert table["time_s"].to_pylist() == [0.0]
-    assert pq.read_table(last["report"]["parts"]["speech"]).num_rows == 0
+    assert table["mean"].to_pylist() == [pytest.approx(255, abs=1)]
+    assert table.schema.metadata[b"media"] == b"called.mp4"
+    assert [pq.read_table(report["parts"][name]).num_rows for name in ("scenes", "speech")] == [0, 0]
+
+
+def test_a_damaged_picture_is_an_error_of_the_file(tmp_path: Path) -> None:
+    picture = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(picture)
+    picture.write_bytes(picture.read_bytes()[:2000])
+    info = probe_media(str(picture), no_video)
+    task = SegmentTask(str(picture), plan_segments(0.04)[0], info, ("brightness",), str(tmp_path / "out"))
+
+    async def run() -> None:
+        async for _ in SegmentModel().analyze(task.to_dict()):
+            pass
+
+    with pytest.raises(MediaError, match=r"cut\.png: damaged picture"):
+        asyncio.run(run())
+
+
+def test_a_format_that_is_not_read_fails_before_a_machine_is_bought(tmp_path: Path) -> None:
+    picture = tmp_path / "phone.jpg"
+    picture.write_bytes(b"\x00\x00\x00\x18ftypheic" + bytes(16))
+    with pytest.raises(
+        MediaError, match=r"phone\.jpg: HEIC pictures are not read; JPEG, PNG, WEBP, GIF, BMP, TIFF are"
+    ):
+        probe_media(str(picture), no_video)
 
 
 def test_what_is_no_picture_is_probed_as_a_video(tmp_path: Path) -> None:
