@@ -116,7 +116,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
     store.create_tables()
     lanes, metrics = _lanes(settings), Metrics()
-    analyzers = catalog(lanes)
+    analyzers = catalog(lanes, settings.model_places)
     media = MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage)
 
     def readable(uri: str) -> str:

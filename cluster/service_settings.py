@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 # A replica of the CPU lane runs two segments side by side.
 CPUS_PER_WORKER = 2
+_LISTS = ("media_roots", "media_storage", "model_places")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class ServiceSettings:
     media_roots: tuple[str, ...]
     allow_private_hosts: bool
     media_storage: tuple[str, ...]
+    model_places: tuple[str, ...]
     keep_days: float | None
     public_docs: bool
     max_workers: Mapping[str, int]  # by lane; 0: the lane's analyzers run on the other one
@@ -39,5 +41,5 @@ class ServiceSettings:
     @classmethod
     def from_json(cls, text: str) -> "ServiceSettings":
         values = json.loads(text)
-        lists = {name: tuple(values[name]) for name in ("media_roots", "media_storage")}
+        lists = {name: tuple(values[name]) for name in _LISTS}
         return cls(**values | lists)

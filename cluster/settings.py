@@ -73,6 +73,15 @@ class MediaSettings(_Frozen):
     storage: tuple[str, ...] = ()
 
 
+class ModelSettings(_Frozen):
+    """Where models lie that a request may name by their file: folders of the workers, and s3://bucket/prefix.
+
+    Models that are known by name are always allowed, and batch jobs may name any place.
+    """
+
+    places: tuple[Annotated[str, Field(pattern="^(/|s3://[^/])")], ...] = ()
+
+
 class RetentionSettings(_Frozen):
     """After how many days everything about an analysis is erased, if its request says nothing; unset: never."""
 
@@ -164,6 +173,7 @@ class Settings(_Frozen):
     api: ApiAccessSettings = ApiAccessSettings()
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
+    models: ModelSettings = ModelSettings()
     retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
     overlay: OverlaySettings = OverlaySettings()

@@ -4,6 +4,7 @@ s3://bucket/prefix?endpoint_url=https://s3.example.org&region=eu: both parameter
 where boto3 looks for them.
 """
 
+import io
 import os
 import shutil
 import tempfile
@@ -43,17 +44,7 @@ class LocalObjects:
 
     def put_part(self, uri: str, multipart_id: str | None, number: int, data: IO[bytes]) -> None:
         """See Objects."""
-        path = self._part(uri, number)
-        handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                shutil.copyfileobj(data, file, 1 << 20)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        _write(self._part(uri, number), data)
 
     def parts(self, uri: str, multipart_id: str | None) -> Mapping[int, int]:
         """See Objects."""
@@ -74,6 +65,11 @@ class LocalObjects:
         os.replace(parts[0], target)
         for part in parts[1:]:
             part.unlink()
+
+    def write(self, uri: str, data: bytes) -> None:
+        """See Objects."""
+        self.begin(uri)
+        _write(self._path(uri), io.BytesIO(data))
 
     def head(self, uri: str, size: int) -> bytes:
         """See Objects."""
@@ -107,6 +103,20 @@ class LocalObjects:
 
     def _parts(self, uri: str) -> list[Path]:
         return sorted(p for p in self._path(uri).parent.glob("content.*") if p.suffix[1:].isdecimal())
+
+
+def _write(path: Path, data: IO[bytes]) -> None:
+    """Write a file as a whole, and to the disk, or not at all."""
+    handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(data, file, 1 << 20)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 class S3Objects:
@@ -152,6 +162,10 @@ class S3Objects:
         if found:  # else it was finished before
             named = {**self._at(uri), "UploadId": multipart_id}
             self._client.complete_multipart_upload(**named, MultipartUpload={"Parts": found})
+
+    def write(self, uri: str, data: bytes) -> None:
+        """See Objects."""
+        self._client.put_object(**self._at(uri), Body=data)
 
     def head(self, uri: str, size: int) -> bytes:
         """See Objects."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest, load_decoder
 from pipelines.errors import MediaError
-from pipelines.sources import probe
+from pipelines.sources import picture_info, probe, read_head
 
 MEMORY_LIMIT_BYTES = 8 << 30
 STALL_LIMIT_S = 60.0
@@ -97,7 +97,9 @@ class _Worker:
 
     def _probe(self, uri: str) -> None:
         self._on_progress()
-        self._channel.send(json.dumps({"info": probe(uri).to_dict()}).encode())
+        # An object's first bytes are read here only: elsewhere that would load a whole client of object stores.
+        picture = picture_info(uri, read_head(uri)) if uri.startswith("s3://") else None
+        self._channel.send(json.dumps({"info": (picture or probe(uri)).to_dict()}).encode())
 
     def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:
         options = {"new_pixels": self._pixels.new, "on_progress": self._on_progress} if name == "pyav" else {}

@@ -9,7 +9,7 @@ A frame stands for the time until the next sampled one. What has no name in word
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -21,8 +21,11 @@ _LEAST_LABEL_SCORE = 0.2
 _FRAME_COLUMNS = {"segment", "frame_index", "time_s", "start_s", "end_s"}
 
 
-def to_insights(media: str, duration_s: float, records: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
-    """The JSON of one media item from all its records, by analyzer. Sorted by time within each analyzer."""
+def to_insights(media: str, duration_s: float, records: Mapping[str, Iterable[Row]]) -> dict[str, Any]:
+    """The JSON of one media item from all its records, by analyzer; they are gone through more than once.
+
+    Sorted by time within each analyzer.
+    """
     found: list[Insight] = []
     for analyzer, rows in records.items():
         make = _MAKERS.get(analyzer, _values)
@@ -43,13 +46,13 @@ def merged_ranges(times_s: Iterable[float], step_s: float, end_s: float) -> list
     return ranges
 
 
-def step_of(rows: Sequence[Row]) -> float:
+def step_of(rows: Iterable[Row]) -> float:
     """The usual time between sampled frames; 0 where there is but one."""
     times = sorted({row["time_s"] for row in rows})
     return median(b - a for a, b in itertools.pairwise(times)) if len(times) > 1 else 0.0
 
 
-def _labels(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _labels(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     sightings = (
         (label["label"], row["time_s"], label["score"])
         for row in rows
@@ -59,12 +62,12 @@ def _labels(rows: Sequence[Row], duration_s: float) -> list[Insight]:
     return _named("label", sightings, step_of(rows), duration_s)
 
 
-def _texts(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _texts(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     sightings = ((" ".join(row["text"].split()), row["time_s"], row["score"]) for row in rows)
     return _named("text", sightings, step_of(rows), duration_s)
 
 
-def _objects(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _objects(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     sightings = ((row["label"], row["time_s"], row["score"]) for row in rows)
     return _named("object", sightings, step_of(rows), duration_s)
 
@@ -85,7 +88,7 @@ def _named(kind: str, sightings: Iterable[tuple[str, float, float]], step_s: flo
     ]
 
 
-def _shots(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _shots(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     shots = shots_from_cuts([row["time_s"] for row in rows], duration_s)
     return [
         {"kind": "shot", "name": f"shot {number}", "ranges": [{"start_s": start, "end_s": end}]}
@@ -93,7 +96,7 @@ def _shots(rows: Sequence[Row], duration_s: float) -> list[Insight]:
     ]
 
 
-def _utterances(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _utterances(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     return [
         {
             "kind": "utterance",
@@ -106,18 +109,18 @@ def _utterances(rows: Sequence[Row], duration_s: float) -> list[Insight]:
     ]
 
 
-def _speech(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _speech(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     ranges = [{"start_s": row["start_s"], "end_s": row["end_s"]} for row in rows]
     return [{"kind": "speech", "name": "speech", "ranges": ranges}] if ranges else []
 
 
-def _nothing(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _nothing(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     return []
 
 
-def _values(rows: Sequence[Row], duration_s: float) -> list[Insight]:
+def _values(rows: Iterable[Row], duration_s: float) -> list[Insight]:
     """Any other analyzer: equal neighbours are one insight, named by their values."""
-    step_s = step_of(rows) if rows and "time_s" in rows[0] else 0.0
+    step_s = step_of(rows) if "time_s" in next(iter(rows), {}) else 0.0
     found: list[Insight] = []
     for row in rows:
         values = {key: value for key, value in row.items() if key not in _FRAME_COLUMNS}
@@ -138,7 +141,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-_MAKERS: dict[str, Callable[[Sequence[Row], float], list[Insight]]] = {
+_MAKERS: dict[str, Callable[[Iterable[Row], float], list[Insight]]] = {
     "labels": _labels,
     "scenes": _shots,
     "objects": _objects,

@@ -8,8 +8,9 @@ OUTPUT/
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,39 @@ from pipelines.sinks import list_parts, read_file, write_file
 MANIFEST = "manifest.json"
 INSIGHTS = "insights.json"
 _FORMAT = "aima-results-1"
+_ROWS_TOGETHER = 1024
+
+
+class Folder(Protocol):
+    """Where one media item's results lie, whatever the storage."""
+
+    def parts(self, analyzer: str) -> Sequence[str]:
+        """The file names of an analyzer's parts, in the order of their segments."""
+        ...
+
+    def read(self, path: str) -> bytes:
+        """A file below it. Raises FileNotFoundError."""
+        ...
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file as a whole or not at all."""
+        ...
+
+
+@dataclass(frozen=True)
+class UriFolder:
+    """See Folder: a local path, or an object store's prefix."""
+
+    uri: str
+
+    def parts(self, analyzer: str) -> Sequence[str]:
+        return list_parts(f"{self.uri}/{analyzer}")
+
+    def read(self, path: str) -> bytes:
+        return read_file(self.uri, path)
+
+    def write(self, name: str, data: bytes) -> None:
+        write_file(data, self.uri, name)
 
 
 def write_results(output_uri: str, media_uri: str, duration_s: float, analyzers: Sequence[str]) -> dict[str, Any]:
@@ -28,38 +62,52 @@ def write_results(output_uri: str, media_uri: str, duration_s: float, analyzers:
 
     Doing it again writes the same bytes. A presigned URL's query, which is a secret, is left out of both.
     """
-    root, name = output_uri.rstrip("/"), file_name(media_uri)
-    described, records = _read(root, analyzers)
-    insights = to_insights(name, duration_s, records)
-    return _write(root, {"media": name, "duration_s": duration_s}, described, insights)
+    return write_results_to(UriFolder(output_uri.rstrip("/")), file_name(media_uri), duration_s, analyzers)
+
+
+def write_results_to(folder: Folder, media: str, duration_s: float, analyzers: Sequence[str]) -> dict[str, Any]:
+    """The same, to any folder; `media` is what the item is called. One part is in memory at a time."""
+    described = {analyzer: _described(folder, analyzer) for analyzer in analyzers}
+    insights = to_insights(media, duration_s, _records(folder, described))
+    return _write(folder, {"media": media, "duration_s": duration_s}, described, insights)
 
 
 def write_picture_results(output_uri: str, analyzers: Sequence[str]) -> dict[str, Any]:
     """The same for a bundle of pictures: "pictures" lists the insights of each of which there is a record."""
-    root = output_uri.rstrip("/")
-    described, records = _read(root, analyzers)
-    media = dict.fromkeys(row["media"] for rows in records.values() for row in rows)
-    by_picture: dict[str, dict[str, list[Row]]] = {uri: {name: [] for name in records} for uri in media}
-    for name, rows in records.items():
+    folder = UriFolder(output_uri.rstrip("/"))
+    described = {analyzer: _described(folder, analyzer) for analyzer in analyzers}
+    by_picture: dict[str, dict[str, list[Row]]] = {}
+    for analyzer, rows in _records(folder, described).items():
         for row in rows:
-            by_picture[row["media"]][name].append({key: value for key, value in row.items() if key != "media"})
+            found = by_picture.setdefault(row["media"], {name: [] for name in analyzers})
+            found[analyzer].append({key: value for key, value in row.items() if key != "media"})
     insights = [to_insights(uri, 0.0, found) for uri, found in by_picture.items()]
-    return _write(root, {"pictures": len(media)}, described, {"pictures": insights})
+    return _write(folder, {"pictures": len(insights)}, described, {"pictures": insights})
 
 
-def _read(root: str, analyzers: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    described, records = {}, {}
-    for analyzer in analyzers:
-        described[analyzer], tables = _described(root, analyzer)
-        records[analyzer] = [row for table in tables for row in table.to_pylist()]
-    return described, records
+@dataclass(frozen=True)
+class _Rows:
+    """The records of parts, read anew, one after another, whenever they are gone through."""
+
+    folder: Folder
+    paths: Sequence[str]
+
+    def __iter__(self) -> Iterator[Row]:
+        for path in self.paths:
+            table = pq.read_table(pa.BufferReader(self.folder.read(path)))
+            for batch in table.to_batches(_ROWS_TOGETHER):
+                yield from batch.to_pylist()
 
 
-def _write(root: str, what: Mapping[str, Any], described: Mapping[str, Any], insights: Any) -> dict[str, Any]:
+def _records(folder: Folder, described: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
+    return {name: _Rows(folder, [part["path"] for part in found["parts"]]) for name, found in described.items()}
+
+
+def _write(folder: Folder, what: Mapping[str, Any], described: Mapping[str, Any], insights: Any) -> dict[str, Any]:
     data = _json(insights)
-    write_file(data, root, INSIGHTS)
+    folder.write(INSIGHTS, data)
     manifest = {"format": _FORMAT, **what, "analyzers": described, "files": [_entry(INSIGHTS, data)]}
-    write_file(_json(manifest), root, MANIFEST)
+    folder.write(MANIFEST, _json(manifest))
     return manifest
 
 
@@ -85,15 +133,14 @@ def verify(output_uri: str) -> list[str]:
     return problems
 
 
-def _described(root: str, analyzer: str) -> tuple[dict[str, Any], list[pa.Table]]:
-    parts, tables = [], []
+def _described(folder: Folder, analyzer: str) -> dict[str, Any]:
+    parts = []
     metadata: dict[str, str] = {}
-    for name in list_parts(f"{root}/{analyzer}"):
-        data = read_file(root, f"{analyzer}/{name}")
-        table = pq.read_table(pa.BufferReader(data))
-        metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        parts.append(_entry(f"{analyzer}/{name}", data) | {"rows": table.num_rows})
-        tables.append(table)
+    for name in folder.parts(analyzer):
+        data = folder.read(f"{analyzer}/{name}")
+        file = pq.ParquetFile(pa.BufferReader(data))
+        metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+        parts.append(_entry(f"{analyzer}/{name}", data) | {"rows": file.metadata.num_rows})
     units = {key.removeprefix("unit:"): value for key, value in metadata.items() if key.startswith("unit:")}
     return {
         "version": metadata.get("version"),
@@ -101,7 +148,7 @@ def _described(root: str, analyzer: str) -> tuple[dict[str, Any], list[pa.Table]
         "units": units,
         "rows": sum(part["rows"] for part in parts),
         "parts": parts,
-    }, tables
+    }
 
 
 def _entry(path: str, data: bytes) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipelines.errors import InvalidOption
 from serve_apps import views
 from serve_apps.auth import Gate
 from serve_apps.catalog import Catalog
@@ -133,6 +134,8 @@ class Service:
                 continue
             try:
                 options[choice.name] = dict(self.catalog.check_options(choice.name, choice.options))
+            except InvalidOption as error:
+                wrong.append(_wrong(f"analyzers[{index}].options.{error.option}", error.value, error.reason))
             except ValueError as error:
                 wrong.append(_wrong(f"analyzers[{index}].options", choice.options, str(error)))
         media = self._checked_media(request.media, wrong)

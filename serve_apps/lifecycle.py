@@ -43,7 +43,7 @@ class Lifecycle:
             connection.execute(update(segments).where(of_it).values(again | NO_LEASE))
             planned = row.started_at is not None
             state = AnalysisState.RUNNING if planned else AnalysisState.QUEUED
-            back = {"state": state.value, "error": None, "finished_at": None}
+            back = {"state": state.value, "error": None, "finished_at": None, "summarised": False}
             update_analysis(connection, analysis_id, back | NO_LEASE)
             record_event(connection, analysis_id, self._clock(), EventKind.RETRIED, {})
         return True

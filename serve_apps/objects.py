@@ -29,6 +29,10 @@ class Objects(Protocol):
         """Make one object of the parts, in the order of their numbers. Harmless to repeat."""
         ...
 
+    def write(self, uri: str, data: bytes) -> None:
+        """Write a small object as a whole or not at all; again: over the same."""
+        ...
+
     def head(self, uri: str, size: int) -> bytes:
         """The first bytes of an object, at most `size`. Raises FileNotFoundError."""
         ...

@@ -13,6 +13,7 @@ from serve_apps.erasing import erase_expired
 from serve_apps.indexer import index_some
 from serve_apps.metering import meter
 from serve_apps.public_http import public_client
+from serve_apps.summaries import summarise_some
 from serve_apps.tickets import TicketOffice
 from serve_apps.webhook_sender import WebhookSender
 
@@ -32,8 +33,12 @@ def chores(service: Service, sender: WebhookSender) -> dict[str, Chore]:
     async def erase() -> int:
         return await asyncio.to_thread(erase_expired, service)
 
+    async def summarise() -> int:
+        return await asyncio.to_thread(summarise_some, service)
+
     return {
         "indexing results": Chore(index, 1.0),
+        "writing insights and manifests": Chore(summarise, 1.0),
         "counting costs": Chore(count_costs, 5.0),
         "calling webhooks": Chore(sender.send_some, 1.0),
         "erasing what is past its time": Chore(erase, 60.0),

@@ -51,7 +51,7 @@ class Analysis:
     """One user's request, see Submission. Times are epoch seconds; `error` is {"message", "media"}.
 
     `started_at` is when it was planned, `first_frame_at` when a worker had its first frame; `cost_usd` is what it had
-    cost when last counted.
+    cost when last counted. `summarised`: its insights and manifests are written (see summaries.py).
     """
 
     id: str
@@ -73,6 +73,7 @@ class Analysis:
     started_at: float | None = None
     first_frame_at: float | None = None
     finished_at: float | None = None
+    summarised: bool = False
 
 
 @dataclass(frozen=True)

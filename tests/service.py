@@ -83,12 +83,17 @@ class Running:
     def begin(self, analysis_id: str, segments: int) -> None:
         """Run the first of its segments."""
         self.queue.plan(analysis_id, [{}], [{Lane.GPU: plan_segments(10.0 * segments, 10.0)}])
+        self.run_next(analysis_id)
+
+    def run_next(self, analysis_id: str) -> None:
+        """Run the next of its segments."""
         (segment,) = self.queue.claim_segments("me", Lane.GPU, 1, 60)
         self.queue.first_frame(segment.key, "me", self.clock[0], "i-1")
         self.clock[0] += 4
         folder = f"{self.service.objects.base_uri}/analyses/{analysis_id}/0000/labels"
-        table = pa.table({"time_s": [0.0, 0.5, 1.0], "labels": [["golden retriever"], ["tabby cat"], ["Dog sled"]]})
-        part = write_part(table, folder, 0)
+        labels = [[{"label": label, "score": 0.9}] for label in ("golden retriever", "tabby cat", "Dog sled")]
+        table = pa.table({"time_s": [0.0, 0.5, 1.0], "labels": labels})
+        part = write_part(table, folder, segment.segment_index)
         self.queue.complete_segment(segment.key, "me", {"frames": 250, "parts": {"labels": part}}, "i-1", 4.0)
 
     def newest(self) -> list[str]:

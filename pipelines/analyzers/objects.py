@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.analyzers import Description
-from pipelines.analyzers.options import Choice, Number, Word
+from pipelines.analyzers.options import Choice, ModelFile, Number, Word
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows, fitted
 from pipelines.errors import file_name
 
@@ -31,7 +31,7 @@ class Objects(PerFrameAnalyzer):
         options={
             "fps": Number(1.0, 0, 120, above=True),
             "min_score": Number(0.5, 0, 1),
-            "model": Word(
+            "model": ModelFile(
                 _DEFAULT,
                 r"torchvision:[a-z0-9_]+|(?:s3://|[/~.]).+\.onnx(?:#sha256=[0-9a-fA-F]{64})?",
                 "torchvision:<name> of a detector, or the path or s3:// address of an .onnx file",

@@ -83,6 +83,17 @@ class Word:
         return isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
 
 
+@dataclass(frozen=True)
+class ModelFile(Word):
+    """A Word that may also say where a model's file or folder lies; a service lets strangers name few such places."""
+
+    @staticmethod
+    def place(value: str) -> str:
+        """The path or s3:// address; empty for a model's name."""
+        location = value.partition("#")[0]
+        return location if location.startswith(("/", "~", ".", "s3://")) else ""
+
+
 def checked(analyzer: str, options: Mapping[str, Option], given: Mapping[str, Any]) -> dict[str, Any]:
     """The given values, whole numbers as int. Raises InvalidOption for the first that is unknown or not allowed."""
     values: dict[str, Any] = {}

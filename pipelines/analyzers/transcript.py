@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.analyzers import Description
 from pipelines.analyzers.onnx_session import threads_per_model
-from pipelines.analyzers.options import Number, Word
+from pipelines.analyzers.options import ModelFile, Number, Word
 from pipelines.analyzers.records import described, range_columns
 from pipelines.samples import Samples
 from pipelines.sampling import Segment
@@ -46,7 +46,7 @@ class Transcript:
         options={
             "language": Word("auto", r"auto|[a-z]{2,3}", "auto, or a language's code such as en, de, yue"),
             "beam_size": Number(5, 1, 20, whole=True),
-            "model": Word(
+            "model": ModelFile(
                 BASE, rf"{BASE}|[/~.].+", f"{BASE}, or the path of a folder with a CTranslate2 Whisper model"
             ),
         },

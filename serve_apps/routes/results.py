@@ -1,12 +1,15 @@
 """/v1/analyses/{id}/results and /events, /v1/search, /v1/export: what was found, in every form."""
 
 import asyncio
+import contextlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import iterate_in_threadpool
@@ -19,6 +22,7 @@ from serve_apps.parts import ndjson, write_parquet
 from serve_apps.problems import PROBLEM_RESPONSES, ProblemError, refuse_fields, responses
 from serve_apps.schemas import FieldProblem, Results
 from serve_apps.store import Analysis, Part
+from serve_apps.summaries import read_summary
 from serve_apps.terms import query_terms
 
 NDJSON, PARQUET = "application/x-ndjson", "application/vnd.apache.parquet"
@@ -28,6 +32,9 @@ AnalyzerName = Annotated[
     str | None, Query(max_length=64, pattern=r"^[\w.-]+$", description="Only this analyzer's; Parquet needs one.")
 ]
 MediaIndex = Annotated[int | None, Query(ge=0, lt=2**31, description="Only this media item's.")]
+MediaNumber = Annotated[int, PathParameter(ge=0, lt=10_000)]
+SummaryName = Literal["insights.json", "manifest.json"]
+_SUMMARY: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {}}}}
 _SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _CHUNK_BYTES = 1 << 20
 _FORMS: dict[int | str, dict[str, Any]] = {200: {"content": {NDJSON: {}, PARQUET: {}}}}
@@ -80,6 +87,18 @@ def routes(service: Service) -> APIRouter:
         if form == PARQUET:
             return await asyncio.to_thread(_parquet, service, analysis, analyzer, parts)
         return await asyncio.to_thread(views.results, service.objects, analysis, parts, max_records)
+
+    @router.get("/analyses/{analysis_id}/results/{index}/{name}", responses=responses(404) | _SUMMARY)
+    async def summary(analysis_id: str, index: MediaNumber, name: SummaryName) -> Response:
+        """All that was found in a media item, by insight, with its ranges of time; or its manifest: every file, with
+        its checksum. They are there once the analysis has ended and nothing of the item is missing."""
+        analysis = await service.existing(analysis_id)
+        try:
+            data = await asyncio.to_thread(read_summary, service, analysis, index, name)
+        except FileNotFoundError:
+            detail = f"{analysis_id} is {analysis.state}: of its media item {index} there is no whole result"
+            raise ProblemError(404, detail, [FieldProblem(field="index", value=index, detail=detail)]) from None
+        return Response(data, media_type="application/json")
 
     return router
 
@@ -149,7 +168,8 @@ def _add_search(router: APIRouter, service: Service) -> None:
 
     @router.get("/export", response_class=StreamingResponse, responses={200: {"content": {NDJSON: {}}}})
     async def export(_key: Annotated[Any, Depends(service.gate.requires(Scope.ADMIN))]) -> Response:
-        """Everything that is kept, as NDJSON: each analysis, and every record of it (scope admin)."""
+        """Everything that is kept, as NDJSON: each analysis, every record of it, and the manifest of each media item
+        that is whole (scope admin)."""
         return StreamingResponse(iterate_in_threadpool(_export(service)), media_type=NDJSON)
 
 
@@ -183,5 +203,14 @@ def _export(service: Service) -> Iterator[bytes]:
         for analysis in page:
             yield views.export_line(analysis)
             yield from ndjson(service.objects, analysis, service.store.parts(analysis.id))
+            yield from _manifests(service, analysis)
         if cursor is None:
             return
+
+
+def _manifests(service: Service, analysis: Analysis) -> Iterator[bytes]:
+    for index in range(len(analysis.media) if analysis.summarised else 0):
+        with contextlib.suppress(FileNotFoundError):
+            manifest = json.loads(read_summary(service, analysis, index, "manifest.json"))
+            told = {"analysis_id": analysis.id, "media_index": index, "manifest": manifest}
+            yield (json.dumps(told) + "\n").encode()

@@ -42,6 +42,16 @@ def written(storage: Objects, name: str, *parts: bytes) -> str:
     return uri
 
 
+def test_a_small_object_is_written_over_the_one_before(storage: Objects) -> None:
+    uri = f"{storage.base_uri}/analyses/a/0000/manifest.json"
+    for data in (b"{}", b"[1]"):
+        storage.write(uri, data)
+        assert storage.read(uri) == data
+    storage.erase(f"{storage.base_uri}/analyses/a")
+    with pytest.raises(FileNotFoundError):
+        storage.read(uri)
+
+
 def test_parts_become_one_object_in_their_order(storage: Objects) -> None:
     uri = f"{storage.base_uri}/uploads/a/content"
     multipart_id = storage.begin(uri)

@@ -48,9 +48,8 @@ def test_a_finished_analysis_shows_cost_and_results(service: Running) -> None:
     assert view["seconds"] == {"queued": 3.0, "to_first_frame": 3.0, "analysis": 4.0, "total": 7.0}
     found = service.http.get(view["results"]).json()
     times = [
-        {"time_s": 0.0, "labels": ["golden retriever"]},
-        {"time_s": 0.5, "labels": ["tabby cat"]},
-        {"time_s": 1.0, "labels": ["Dog sled"]},
+        {"time_s": time_s, "labels": [{"label": label, "score": 0.9}]}
+        for time_s, label in ((0.0, "golden retriever"), (0.5, "tabby cat"), (1.0, "Dog sled"))
     ]
     assert found["media"] == [{"uri": str(service.media), "analyzers": {"labels": times}, "truncated": {}}]
     assert [Path(part).name for part in found["parts"]] == ["part-00000.parquet"]
@@ -232,7 +231,8 @@ def test_every_route_but_health_is_closed(service: Running, headers: dict[str, s
     routes = [(path, method) for path, methods in service.app.openapi()["paths"].items() for method in methods]
     assert len(routes) > 20
     for path, method in [*routes, ("/openapi.json", "get")]:
-        named = path.format(analysis_id="an_0123456789abcdef", upload_id="up_0123456789abcdef", number=1, index=0)
+        ids = {"analysis_id": "an_0123456789abcdef", "upload_id": "up_0123456789abcdef"}
+        named = path.format(**ids, number=1, index=0, name="insights.json")
         reply = stranger.request(method, named)
         if path in open_ones:
             assert reply.status_code == 200

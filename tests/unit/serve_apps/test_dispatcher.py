@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
+from pipelines.analyzers import lane_of
 from pipelines.errors import MediaError
 from pipelines.sources import MediaInfo
-from serve_apps.analyses import Lane, SegmentState
+from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.dispatcher import Dispatcher, DispatchPolicy, root_cause, wanted_workers
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
@@ -149,6 +150,59 @@ def test_one_worker_is_never_given_more_than_its_share() -> None:
 def test_another_worker_only_when_it_has_enough_to_do(pending_s: float, workers: int) -> None:
     assert wanted_workers(pending_s, Lane.GPU, POLICY) == workers
     assert wanted_workers(pending_s, Lane.CPU, POLICY) == 0
+
+
+class Planning(OneAnalysis):
+    """A queue with one analysis to be planned, that writes down what comes of it."""
+
+    def __init__(self, analyzers: tuple[str, ...], stop: asyncio.Event) -> None:
+        super().__init__(0, stop)
+        self.unplanned = [Analysis("an_1", 0.0, AnalysisState.QUEUED, ("/media/a",), analyzers, "")]
+
+    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
+        claimed, self.unplanned = self.unplanned, []
+        return claimed
+
+    def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        self.told += [(lane.value, len(segments)) for media in plan for lane, segments in media.items()]
+        self.stop.set()
+        return True
+
+    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
+        self.told.append((message, media))
+        self.stop.set()
+        return True
+
+
+@pytest.mark.parametrize(
+    ("kind", "analyzers", "told"),
+    [
+        ("video", ("labels", "transcript"), [("gpu", 1), ("cpu", 1)]),
+        ("audio", ("transcript",), [("cpu", 1)]),
+        ("picture", ("labels", "scenes", "transcript"), [("gpu", 1)]),
+        (
+            "audio",
+            ("labels", "transcript"),
+            [("a: nothing for labels: it has no picture; ask for speech or transcript, say", "/media/a")],
+        ),
+        (
+            "picture",
+            ("scenes",),
+            [("a: nothing for scenes: it is one still picture; ask for labels or text, say", "/media/a")],
+        ),
+    ],
+)
+def test_machines_are_bought_only_for_what_media_can_give(
+    kind: Any, analyzers: tuple[str, ...], told: list[tuple[Any, ...]]
+) -> None:
+    async def work() -> list[tuple[Any, ...]]:
+        queue = Planning(analyzers, stop := asyncio.Event())
+        info = replace(INFO, uri="/media/a", kind=kind)
+        lanes = {Lane.GPU: Workers().run, Lane.CPU: Workers().run}
+        await Dispatcher(queue, lanes, lambda _uri: info, POLICY, "me", lane_of).run(stop)
+        return queue.told[:-1]
+
+    assert asyncio.run(work()) == told
 
 
 def test_an_error_of_ours_is_its_own_root() -> None:

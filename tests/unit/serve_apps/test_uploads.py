@@ -112,7 +112,7 @@ def test_a_picture_is_answered_at_once_or_later(service: Running) -> None:
     (reply,) = answers
     assert reply.status_code == 200  # type: ignore[attr-defined]
     found = json.loads(reply.text)  # type: ignore[attr-defined]
-    assert found["media"][0]["analyzers"]["labels"][0]["labels"] == ["golden retriever"]
+    assert found["media"][0]["analyzers"]["labels"][0]["labels"][0]["label"] == "golden retriever"
     reply = service.http.post("/v1/images:analyze", content=b"no picture", headers={"Content-Type": "image/png"})
     problem(reply, 422, "body")
     problem(service.http.post("/v1/images:analyze", json={"picture": "x"}), 422, "image")
