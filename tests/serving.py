@@ -19,6 +19,7 @@ from cluster.database import open_engine
 from cluster.storage import open_storage
 from pipelines.analyzers import analyzer_names, check_options, describe
 from pipelines.isolation import DecodeProcesses
+from pipelines.sources import MediaInfo
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.catalog import AnalyzerInfo, Catalog
@@ -29,6 +30,7 @@ from serve_apps.event_hub import EventHub
 from serve_apps.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel
 from serve_apps.prober import Prober
+from serve_apps.probing import probe_media
 from serve_apps.running import lifespan_of
 from serve_apps.store import Store
 from serve_apps.tickets import NoTickets, TicketOffice
@@ -38,6 +40,10 @@ from tests.waiting import wait_until
 
 MACHINE = "aima-test-1"
 _HEADERS = DecodeProcesses(idle_limit_s=5.0)
+
+
+def _probe(uri: str) -> MediaInfo:
+    return probe_media(uri, _HEADERS.probe)
 
 
 @dataclass
@@ -113,7 +119,7 @@ def _app(served: Served, store: Store, directory: Path, media_root: Path) -> Fas
         policy=MediaPolicy((str(media_root),)),
     )
     dispatcher = _dispatcher(served, service)
-    app = create_app(service, Prober(_HEADERS.probe, objects.readable))
+    app = create_app(service, Prober(_probe, objects.readable))
     app.router.lifespan_context = lifespan_of(
         service, dispatcher, TicketOffice(NoTickets(), dispatcher.wake_from_thread), False
     )
@@ -132,7 +138,7 @@ def _dispatcher(served: Served, service: Service) -> Dispatcher:
     return Dispatcher(
         queue=DatabaseQueue(service.store.engine, time.time),
         run_segment={Lane.GPU: run, Lane.CPU: run},
-        probe=_HEADERS.probe,
+        probe=_probe,
         policy=DispatchPolicy(storage_uri=str(served.storage), max_workers={Lane.GPU: 1, Lane.CPU: 1}, segment_s=4.0),
         owner="tests",
         lane_of=service.catalog.lane_of,
