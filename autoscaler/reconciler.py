@@ -255,7 +255,7 @@ class Reconciler:
             async with asyncio.timeout(self._pace.call_timeout_s):
                 said = await self._providers[instance.cloud].log_excerpt(instance.instance_id)
         except Exception as error:  # no explanation keeps a machine from its end
-            _log.info("%s: its log cannot be had: %s", instance.name, error)
+            _log.info("its log cannot be had: %s", error, extra={"instance": instance.name})
             return
         intent = self._launches.get(instance.name)
         if said and intent is not None:

@@ -115,7 +115,7 @@ class Watch:
         An error that is no cloud's is a defect of ours: its traceback goes to the log.
         """
         if not isinstance(error, CloudError | TimeoutError):
-            _log.error("%s: %s", cloud, what, exc_info=error)
+            _log.error("%s: %s", cloud, what, exc_info=error, extra={"cloud": cloud})
         self._launches.measures.cloud_failed(cloud, cause_of(error))
         now, sentence = self._clock(), f"{what}: {error or 'no answer in time'}"
         if isinstance(error, RateLimited):

@@ -140,6 +140,9 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         idle_limit_s=settings.scaling.idle_limit_s,
         segment_s=settings.scaling.segment_s,
         media_s_per_worker=settings.scaling.media_s_per_worker,
+        log_format=settings.log.format,
+        log_level=settings.log.level,
+        log_path=str(state.logs / "api.log"),
     )
 
 

@@ -36,6 +36,7 @@ from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import is_free
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
+from pipelines import logs
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
 _DRAIN_TIMEOUT_S = 60.0
@@ -262,6 +263,7 @@ def _bearer(request: Request) -> str:
 def main() -> None:
     """Serve until SIGTERM. Settings come from AIMA_CONFIG, the address from the cluster's card."""
     settings = load_settings()
+    logs.configure("orchestrator", settings.log.format, settings.log.level)
     state = StateDir(settings.state_dir)
     card = state.read_card()
     if card is None:
@@ -271,7 +273,7 @@ def main() -> None:
     except (CloudError, UnknownCloud) as error:
         sys.exit(str(error))
     os.chdir("/")
-    uvicorn.run(app, host=card.host, port=card.address.orchestrator_port, log_level="warning", access_log=False)
+    uvicorn.run(app, host=card.host, port=card.address.orchestrator_port, log_config=None, access_log=False)
 
 
 if __name__ == "__main__":

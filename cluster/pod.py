@@ -56,6 +56,9 @@ def prepare(role: str, settings: Settings, environment: Mapping[str, str], start
         directory.mkdir(exist_ok=True, mode=0o700)
     state.write_card(fixed_card(cluster_id, settings, started_at))
     if role == "head":
+        # The API runs inside Ray, which would keep its log to itself: it goes where the container's own goes.
+        (state.logs / "api.log").unlink(missing_ok=True)
+        (state.logs / "api.log").symlink_to("/proc/1/fd/2")
         # The processes of an earlier container are gone with it; `ray start` would refuse because of their files.
         shutil.rmtree(state.ray_dir(cluster_id), ignore_errors=True)
     return state

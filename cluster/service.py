@@ -23,6 +23,7 @@ from cluster.lanes import CPU_LANE_RESOURCE
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.storage import open_storage
 from cluster.tickets import open_tickets
+from pipelines import logs
 from pipelines.isolation import DecodeProcesses
 from pipelines.sources import MediaInfo
 from serve_apps.analyses import Lane
@@ -82,7 +83,9 @@ def application(settings: ServiceSettings) -> Any:
         max_ongoing_requests=1000,
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     )
-    return api.bind(*(_model(lane, settings).bind() for lane in _lanes(settings)))
+    return api.bind(
+        *(_model(lane, settings).bind(settings.log_format, settings.log_level) for lane in _lanes(settings))
+    )
 
 
 def _lanes(settings: ServiceSettings) -> list[Lane]:
@@ -112,6 +115,7 @@ def _model(lane: Lane, settings: ServiceSettings) -> Any:
 
 def _build_api(settings: ServiceSettings) -> FastAPI:
     """Called once in the API's replica on the head: the store, the dispatcher, the routes."""
+    logs.configure("api", settings.log_format, settings.log_level, Path(settings.log_path))
     engine = open_engine(settings.database_url)
     store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
     store.create_tables()

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from pipelines.logs import Format, Level
+
 # A replica of the CPU lane runs two segments side by side.
 CPUS_PER_WORKER = 2
 _LISTS = ("media_roots", "media_storage", "model_places")
@@ -34,6 +36,9 @@ class ServiceSettings:
     idle_limit_s: float
     segment_s: float
     media_s_per_worker: float
+    log_format: Format
+    log_level: Level
+    log_path: str
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

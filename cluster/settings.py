@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autoscaler.types import Trust
+from pipelines.logs import Format, Level
 
 CloudName = Literal["local", "runpod", "vastai", "kubernetes"]
 # Their machines are strangers' containers behind NAT.
@@ -86,6 +87,13 @@ class RetentionSettings(_Frozen):
     """After how many days everything about an analysis is erased, if its request says nothing; unset: never."""
 
     keep_days: Annotated[float, Field(gt=0)] | None = None
+
+
+class LogSettings(_Frozen):
+    """What the processes write to their logs: text for people or JSON lines for machines, from which level on."""
+
+    format: Format = "text"
+    level: Level = "info"
 
 
 class ApiAccessSettings(_Frozen):
@@ -171,6 +179,7 @@ class Settings(_Frozen):
     documents_url: str = ""
     http: HttpSettings = HttpSettings()
     api: ApiAccessSettings = ApiAccessSettings()
+    log: LogSettings = LogSettings()
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
     models: ModelSettings = ModelSettings()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines import logs
 from pipelines.batch_job import BatchJob, BatchResult, Kind, Outcome, Task
 from pipelines.batch_pictures import PictureJobs
 from pipelines.batch_segments import SegmentJobs
@@ -36,7 +37,8 @@ class TooManyErrors(RuntimeError):
 class BatchActor:
     """Ray Data's actor: holds the models, takes some tasks at a time, and writes each one's outcome itself."""
 
-    def __init__(self, kind: str, output_uri: str) -> None:
+    def __init__(self, kind: str, output_uri: str, log_format: logs.Format = "text") -> None:
+        logs.configure("batch worker", log_format)
         self._kind = KINDS[kind]
         self._analyzer = SegmentAnalyzer()
         self._outcomes = Outcomes(output_uri)
@@ -47,7 +49,8 @@ class BatchActor:
 
     def _outcome(self, data: dict[str, Any]) -> Outcome:
         name = data.pop("name")
-        outcome = self._kind.perform(self._analyzer, name, data)
+        with logs.about(segment=name):
+            outcome = self._kind.perform(self._analyzer, name, data)
         self._outcomes.add(name, outcome)
         return outcome
 
@@ -132,7 +135,7 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
     rows = [{"task": json.dumps({**task.to_dict(), "name": name})} for name, task in tasks.items()]
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map_batches(
         BatchActor,
-        fn_constructor_args=(job.kind, job.output_uri),
+        fn_constructor_args=(job.kind, job.output_uri, job.log_format),
         batch_size=1,
         num_cpus=1,
         num_gpus=gpus,

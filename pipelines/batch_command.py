@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines import logs
 from pipelines.analyzers import analyzer_names, check_analyzers, check_options, describe
 from pipelines.batch import TooManyErrors, run
 from pipelines.batch_job import BatchJob, BatchResult
@@ -20,6 +21,7 @@ _HINT = "This driver started on a node without CPUs. It moves to a worker; --ent
 def main(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> int:
     """Run the job; the last line printed is its result as JSON. 1 when all, too many or no media were done."""
     job = parse(arguments, kind, analyzers)
+    logs.configure("batch job", job.log_format)
     try:
         result = run_on_worker(job)
     except MediaError as error:
@@ -79,6 +81,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
         max_error_share=given.max_error_share,
         resume=given.resume,
         decoder=given.decoder,
+        log_format=given.log_format,
         kind=kind,
     )
 
@@ -114,6 +117,7 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
     add("--max-gpus", type=int, default=1, help="0 runs on CPUs")
     add("--segments-at-once", type=int, default=2, help="segments that share one model, each with its own decoder")
     add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
+    add("--log-format", default="text", choices=["text", "json"], help="of the log's lines on standard error")
     parser.set_defaults(fps=None, sampling="", decoder="", segment_s=60.0)
     add("--resume", action="store_true", help="go on where a run with the same settings was ended")
     return parser

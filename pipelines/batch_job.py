@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
+from pipelines.logs import Format
 from pipelines.video import SegmentAnalyzer
 
 Outcome = dict[str, Any]
@@ -27,6 +28,7 @@ class BatchJob:
     resume: bool = False
     decoder: str = ""
     kind: str = "video"
+    log_format: Format = "text"
 
     def identity(self) -> dict[str, Any]:
         """What a resumed run must have in common with the run that it resumes."""

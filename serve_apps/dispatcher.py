@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipelines import logs
 from pipelines.errors import MediaError
 from pipelines.fitting import fitting
 from pipelines.sampling import Segment, plan_segments
@@ -116,7 +117,7 @@ class Dispatcher:
         if (room := _PLANS_AT_ONCE - len(self._planning)) > 0:
             lease_s = self._policy.lease_s * 4
             for claimed in await asyncio.to_thread(self._queue.claim_unplanned, self._owner, room, lease_s):
-                self._keep(self._planning, self._plan(claimed))
+                self._keep(self._planning, self._plan_one(claimed))
         for lane in self._run_segment:
             room = await self._room(lane)
             if room > 0:
@@ -125,7 +126,7 @@ class Dispatcher:
     async def _start(self, lane: Lane, room: int) -> None:
         claim = self._queue.claim_segments
         for segment in await asyncio.to_thread(claim, self._owner, lane, room, self._policy.lease_s):
-            self._running[segment.key] = asyncio.create_task(self._run(segment))
+            self._running[segment.key] = asyncio.create_task(self._run_one(segment))
 
     async def _room(self, lane: Lane) -> int:
         pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
@@ -137,6 +138,10 @@ class Dispatcher:
         task = asyncio.ensure_future(work)
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+
+    async def _plan_one(self, analysis: Any) -> None:
+        with logs.about(analysis=analysis.id):
+            await self._plan(analysis)
 
     async def _plan(self, analysis: Any) -> None:
         """Read the headers, cut the media into segments. Media that cannot be read, or not by what was asked for (see
@@ -152,20 +157,28 @@ class Dispatcher:
                 lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in fits)
                 segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
                 plans.append(dict.fromkeys(lanes, segments))
-            await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans)
+            if await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans):
+                number = sum(len(segments) for plan in plans for segments in plan.values())
+                _log.info("cut into %d segments", number)
         except MediaError as error:
             # Not the error's own URI: that may be presigned, and is a secret then.
             self._measures.erred("plan", cause_of(error))
+            _log.warning("fails before anything is bought: %s", error)
             await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), uri)
         except Exception as error:
             self._measures.erred("plan", cause_of(error))
-            _log.exception("planning %s failed; its lease runs out and it is planned again", analysis.id)
+            _log.exception("planning failed; its lease runs out and it is planned again")
         self.wake()
+
+    async def _run_one(self, segment: ClaimedSegment) -> None:
+        with logs.about(**_facts(segment)):
+            await self._run(segment)
 
     async def _run(self, segment: ClaimedSegment) -> None:
         """Run one segment and record its end, whatever it is."""
+        _log.info("waits for a worker")
         try:
-            async for step in self._run_segment[segment.key.lane](self._task(segment).to_dict()):
+            async for step in self._run_segment[segment.key.lane](self._sent(segment)):
                 if "first_frame_at" in step:
                     self._measures.began(segment.key, segment.key.lane, step["instance"])
                 if await asyncio.to_thread(self._record, segment, step) and "report" in step:
@@ -173,12 +186,14 @@ class Dispatcher:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            _log.warning("segment %s: %s", segment.key, error)
             await asyncio.to_thread(self._fail, segment, error)
         finally:
             self._measures.left(segment.key)
             self._running.pop(segment.key, None)
             self.wake()
+
+    def _sent(self, segment: ClaimedSegment) -> dict[str, Any]:
+        return self._task(segment).to_dict() | {"about": dict(logs.facts())}
 
     def _task(self, segment: ClaimedSegment) -> SegmentTask:
         names = tuple(name for name in segment.analyzers if self._lane_of(name) == segment.key.lane)
@@ -194,7 +209,9 @@ class Dispatcher:
     def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> bool:
         key, owner, instance = segment.key, self._owner, step["instance"]
         if "first_frame_at" in step:
+            _log.info("its first frame is decoded", extra={"instance": instance})
             return self._queue.first_frame(key, owner, step["first_frame_at"], instance)
+        _log.info("done in %.2f s", step["busy_s"], extra={"instance": instance})
         return self._queue.complete_segment(key, owner, step["report"], instance, step["busy_s"])
 
     def _fail(self, segment: ClaimedSegment, error: Exception) -> None:
@@ -203,6 +220,7 @@ class Dispatcher:
         lines = str(cause).strip().splitlines() or [""]
         message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
         state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
+        _log.warning("%s: %s", "failed for good" if state is SegmentState.FAILED else "failed, tried again", message)
         if state is not None:
             self._measures.failed(segment.key.lane, cause_of(cause), final=state is SegmentState.FAILED)
 
@@ -229,6 +247,11 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.to_thread(self._queue.release, self._owner)
+
+
+def _facts(segment: ClaimedSegment) -> dict[str, str]:
+    key = segment.key
+    return {"analysis": key.analysis_id, "segment": f"{key.media_index}/{key.segment_index} {key.lane}"}
 
 
 def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:

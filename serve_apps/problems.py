@@ -77,8 +77,9 @@ def install(app: FastAPI) -> None:
         return _response(503, "the database does not answer; try again", headers={"Retry-After": "2"})
 
     @app.exception_handler(Exception)
-    async def crashed(_request: Request, _error: Exception) -> Response:
-        # The server logs the traceback; the client learns nothing of the inside.
+    async def crashed(request: Request, error: Exception) -> Response:
+        # The log has the traceback; the client learns nothing of the inside.
+        _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _response(500, "an error on our side; it has been logged")
 
 

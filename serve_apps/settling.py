@@ -1,5 +1,6 @@
 """How an analysis ends: with its last segment or by a refusal, once, with its only terminal event."""
 
+import logging
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from serve_apps.tables import analyses, record_event, segments, webhook_deliveri
 NO_LEASE = {"lease_owner": None, "lease_until": None}
 OPEN = (SegmentState.PENDING.value, SegmentState.LEASED.value)
 _s = segments.c
+_log = logging.getLogger(__name__)
 
 
 def settle(connection: Connection, analysis: Any, now: float) -> AnalysisState:
@@ -44,6 +46,8 @@ def finish(
     values = {"state": state.value, "finished_at": now, "error": None if error is None else dict(error)}
     update_analysis(connection, analysis.id, values | NO_LEASE)
     record_event(connection, analysis.id, now, EventKind(state.value), {"error": error} if error else {})
+    reason = f": {error['message']}" if error else ""
+    _log.info("%s after %.1f s%s", state.value, now - analysis.created_at, reason, extra={"analysis": analysis.id})
     if analysis.webhook:
         delivery = {"id": f"wd_{secrets.token_hex(8)}", "analysis_id": analysis.id, "event": state.value}
         due = {"created_at": now, "next_at": now, "state": "pending"}

@@ -1,24 +1,30 @@
 """The deployment of each lane: one segment of one media item in, its Parquet parts and a report out."""
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines import logs
+from pipelines.errors import file_name
+from pipelines.video import SegmentAnalyzer, SegmentReport, SegmentTask
 from serve_apps.boot_phases import announce
+
+_log = logging.getLogger(__name__)
 
 
 class SegmentModel:
     """Runs on a worker. It reads media and writes parts itself: frames never cross Ray's object store."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_format: logs.Format = "text", log_level: logs.Level = "info") -> None:
+        logs.configure("worker", log_format, log_level)
         self._analyzer = SegmentAnalyzer()
         self._instance = os.environ.get("AIMA_INSTANCE", "")
 
     async def analyze(self, task: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Analyse one segment (a `SegmentTask` as a dict).
+        """Analyse one segment (a `SegmentTask` as a dict, with what logs are to say it is about).
 
         Yields {"first_frame_at", "instance"} when the first frame is decoded, then {"report", "instance", "busy_s"}.
         Raises pipelines.errors.MediaError for media that cannot be read.
@@ -30,7 +36,8 @@ class SegmentModel:
             loop.call_soon_threadsafe(steps.put_nowait, time.time())
 
         wanted = SegmentTask.from_dict(dict(task))
-        work = asyncio.create_task(asyncio.to_thread(self._analyzer.run, wanted, on_first_frame))
+        with logs.about(instance=self._instance, **task.get("about", {})):
+            work = asyncio.create_task(asyncio.to_thread(self._run, wanted, on_first_frame))
         first = asyncio.create_task(steps.get())
         await asyncio.wait({work, first}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
@@ -41,3 +48,13 @@ class SegmentModel:
         report = await work
         busy_s = time.monotonic() - started
         yield {"report": report.to_dict(), "instance": self._instance, "busy_s": busy_s}
+
+    def _run(self, task: SegmentTask, on_first_frame: Callable[[], None]) -> SegmentReport:
+        _log.info("begins with %s for %s", file_name(task.media_uri), ", ".join(task.analyzers))
+        try:
+            report = self._analyzer.run(task, on_first_frame)
+        except Exception as error:
+            _log.warning("failed: %s: %s", type(error).__name__, error)
+            raise
+        _log.info("done: %d frames in %.2f s", report.frames, report.seconds)
+        return report

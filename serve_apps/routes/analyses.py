@@ -1,6 +1,7 @@
 """/v1/analyses: ask for analyses, see how they stand, cancel, try again, erase."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from serve_apps.schemas import AnalysisList, AnalysisRequest, AnalysisView, Deli
 from serve_apps.terms import query_terms
 from serve_apps.views import delivery_views
 
+_log = logging.getLogger(__name__)
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="Makes a retry harmless: same key and body, same analysis."),
@@ -81,6 +83,8 @@ def _add_submit(router: APIRouter, service: Service) -> None:
         """Ask for an analysis. It is stored when this answers; workers are bought as needed."""
         analysis, created = await asyncio.to_thread(service.submit, request, idempotency_key, key)
         if created:
+            asked = f"{len(analysis.media)} media for {', '.join(analysis.analyzers)}"
+            _log.info("accepted: %s", asked, extra={"analysis": analysis.id})
             service.submitted(analysis.id)
         else:
             response.headers["Idempotent-Replayed"] = "true"
