@@ -21,6 +21,7 @@ from cluster.database import open_engine
 from cluster.fleet_reader import FleetReader
 from cluster.lanes import CPU_LANE_RESOURCE
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
+from cluster.steady_clock import SteadyClock
 from cluster.storage import open_storage
 from cluster.tickets import open_tickets
 from pipelines import logs
@@ -117,7 +118,8 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     """Called once in the API's replica on the head: the store, the dispatcher, the routes."""
     logs.configure("api", settings.log_format, settings.log_level, Path(settings.log_path))
     engine = open_engine(settings.database_url)
-    store, objects = Store(engine, time.time), open_storage(settings.storage_uri)
+    clock = SteadyClock()
+    store, objects = Store(engine, clock), open_storage(settings.storage_uri)
     store.create_tables()
     lanes, metrics = _lanes(settings), Metrics()
     analyzers = catalog(lanes, settings.model_places)
@@ -133,7 +135,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
         return probe_media(uri, headers.probe)
 
     dispatcher = Dispatcher(
-        queue=DatabaseQueue(engine, time.time),
+        queue=DatabaseQueue(engine, clock),
         run_segment={lane: _runner(_DEPLOYMENTS[lane]) for lane in lanes},
         probe=probe,
         policy=_policy(settings, objects.base_uri),
@@ -143,7 +145,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
         measures=metrics,
     )
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
-    service = _service(settings, store, objects, analyzers, media, _submitted(dispatcher, office), metrics)
+    service = _service(settings, store, clock, objects, analyzers, media, _submitted(dispatcher, office), metrics)
     app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
     app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
     return app
@@ -152,24 +154,25 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
 def _service(
     settings: ServiceSettings,
     store: Store,
+    clock: Callable[[], float],
     objects: Objects,
     analyzers: Catalog,
     media: MediaPolicy,
     submitted: Callable[[str], None],
     metrics: Metrics,
 ) -> Service:
-    hub, keys = EventHub(store), Keys(store.engine, time.time)
+    hub, keys = EventHub(store), Keys(store.engine, clock)
     root_token = Path(settings.api_token_file).read_text(encoding="utf-8")
     reader = FleetReader(settings.orchestrator_url, Path(settings.fleet_token_file).read_text(encoding="utf-8"))
 
     return Service(
         store=store,
-        lifecycle=Lifecycle(store.engine, time.time),
+        lifecycle=Lifecycle(store.engine, clock),
         documents=_documents(settings.documents_url, store.engine),
-        uploads=Uploads(store.engine, time.time, objects),
+        uploads=Uploads(store.engine, clock, objects),
         objects=objects,
         keys=keys,
-        gate=Gate(keys, root_token, time.time),
+        gate=Gate(keys, root_token, clock),
         hub=hub,
         fleet=reader.fleet,
         fleet_metrics=reader.metrics,

@@ -92,12 +92,12 @@ class DatabaseQueue:
             longer = update(segments).where(mine).values(lease_until=self._clock() + lease_s).returning(*_KEY)
             return {_key(row) for row in connection.execute(longer)}
 
-    def first_frame(self, key: SegmentKey, owner: str, at: float, instance: str) -> bool:
+    def first_frame(self, key: SegmentKey, owner: str, instance: str) -> bool:
+        at = self._clock()  # ours: a worker's may be minutes off
         with writing(self._engine) as connection:
             row = lock_analysis(connection, key.analysis_id)
             if row is None:
                 return False
-            at = min(max(at, row.created_at), self._clock())  # a worker's clock may be wrong
             begun = update(segments).where(_is(key), _leased_by(owner)).values(started_at=at, instance=instance)
             if connection.execute(begun).rowcount == 0:
                 return False

@@ -126,7 +126,8 @@ class Dispatcher:
     async def _start(self, lane: Lane, room: int) -> None:
         claim = self._queue.claim_segments
         for segment in await asyncio.to_thread(claim, self._owner, lane, room, self._policy.lease_s):
-            self._running[segment.key] = asyncio.create_task(self._run_one(segment))
+            if segment.key not in self._running:  # our own lease may have run out while this machine slept
+                self._running[segment.key] = asyncio.create_task(self._run_one(segment))
 
     async def _room(self, lane: Lane) -> int:
         pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
@@ -208,9 +209,9 @@ class Dispatcher:
 
     def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> bool:
         key, owner, instance = segment.key, self._owner, step["instance"]
-        if "first_frame_at" in step:
+        if "report" not in step:
             _log.info("its first frame is decoded", extra={"instance": instance})
-            return self._queue.first_frame(key, owner, step["first_frame_at"], instance)
+            return self._queue.first_frame(key, owner, instance)
         _log.info("done in %.2f s", step["busy_s"], extra={"instance": instance})
         return self._queue.complete_segment(key, owner, step["report"], instance, step["busy_s"])
 

@@ -78,8 +78,8 @@ class Queue(Protocol):
         """Prolong leases; returns those that are still the owner's (the others were cancelled, or came too late)."""
         ...
 
-    def first_frame(self, key: SegmentKey, owner: str, at: float, instance: str) -> bool:
-        """A worker has begun (epoch seconds). False if the lease is not the owner's any more."""
+    def first_frame(self, key: SegmentKey, owner: str, instance: str) -> bool:
+        """A worker has begun just now. False if the lease is not the owner's any more."""
         ...
 
     def complete_segment(

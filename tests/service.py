@@ -88,7 +88,7 @@ class Running:
     def run_next(self, analysis_id: str) -> None:
         """Run the next of its segments."""
         (segment,) = self.queue.claim_segments("me", Lane.GPU, 1, 60)
-        self.queue.first_frame(segment.key, "me", self.clock[0], "i-1")
+        self.queue.first_frame(segment.key, "me", "i-1")
         self.clock[0] += 4
         folder = f"{self.service.objects.base_uri}/analyses/{analysis_id}/0000/labels"
         labels = [[{"label": label, "score": 0.9}] for label in ("golden retriever", "tabby cat", "Dog sled")]

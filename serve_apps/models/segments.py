@@ -26,23 +26,24 @@ class SegmentModel:
     async def analyze(self, task: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Analyse one segment (a `SegmentTask` as a dict, with what logs are to say it is about).
 
-        Yields {"first_frame_at", "instance"} when the first frame is decoded, then {"report", "instance", "busy_s"}.
+        Yields {"instance"} when the first frame is decoded, then {"report", "instance", "busy_s"}. No time of day is in
+        them: this machine's clock may be off.
         Raises pipelines.errors.MediaError for media that cannot be read.
         """
-        loop, steps = asyncio.get_running_loop(), asyncio.Queue[float]()
+        loop, decoded = asyncio.get_running_loop(), asyncio.Event()
         started = time.monotonic()
 
         def on_first_frame() -> None:
-            loop.call_soon_threadsafe(steps.put_nowait, time.time())
+            loop.call_soon_threadsafe(decoded.set)
 
         wanted = SegmentTask.from_dict(dict(task))
         with logs.about(instance=self._instance, **task.get("about", {})):
             work = asyncio.create_task(asyncio.to_thread(self._run, wanted, on_first_frame))
-        first = asyncio.create_task(steps.get())
+        first = asyncio.create_task(decoded.wait())
         await asyncio.wait({work, first}, return_when=asyncio.FIRST_COMPLETED)
         if first.done():
             announce("model loaded")
-            yield {"first_frame_at": first.result(), "instance": self._instance}
+            yield {"instance": self._instance}
         else:
             first.cancel()
         report = await work

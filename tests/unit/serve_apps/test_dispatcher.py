@@ -61,8 +61,8 @@ class OneAnalysis:
     def renew(self, owner: str, keys: Sequence[SegmentKey], lease_s: float) -> set[SegmentKey]:
         return set(keys)
 
-    def first_frame(self, key: SegmentKey, owner: str, at: float, instance: str) -> bool:
-        self.told.append(("first frame", key.segment_index, at, instance))
+    def first_frame(self, key: SegmentKey, owner: str, instance: str) -> bool:
+        self.told.append(("first frame", key.segment_index, instance))
         return True
 
     def complete_segment(
@@ -99,7 +99,7 @@ class Workers:
     async def run(self, task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
         self.tasks.append(task)
         index = task["segment"]["index"]
-        yield {"first_frame_at": 100.0 + index, "instance": "w"}
+        yield {"instance": "w"}
         await asyncio.sleep(0)
         if index == 0:
             raise damaged()
@@ -121,10 +121,36 @@ def dispatch(segments: int) -> tuple[OneAnalysis, Workers]:
 
 def test_everything_that_happens_is_recorded_and_the_rest_handed_back() -> None:
     queue, workers = dispatch(3)
-    assert ("first frame", 2, 102.0, "w") in queue.told
+    assert ("first frame", 2, "w") in queue.told
     assert ("done", 2, {"frames": 5}, "w", 0.5) in queue.told
     assert queue.told[-1] == ("released",)
     assert workers.tasks[0]["output_uri"] == "/results/analyses/an_1/0000"
+
+
+def test_a_lease_that_ran_out_unnoticed_does_not_start_its_segment_twice() -> None:
+    """The machine slept, or its clock was set: this dispatcher gets its own segments again."""
+
+    async def work() -> int:
+        stop, go_on, begun = asyncio.Event(), asyncio.Event(), []
+
+        async def run(task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+            begun.append(task)
+            await go_on.wait()
+            yield {"report": {"frames": 5}, "instance": "w", "busy_s": 0.5}
+
+        queue = OneAnalysis(1, stop)
+        again = list(queue.waiting)
+        dispatcher = Dispatcher(queue, {Lane.GPU: run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu")
+        await dispatcher._step()
+        await asyncio.sleep(0)
+        queue.waiting = again
+        await dispatcher._step()
+        await asyncio.sleep(0)
+        go_on.set()
+        await dispatcher.run(stop)
+        return len(begun)
+
+    assert asyncio.run(work()) == 1
 
 
 def test_damage_is_told_in_its_own_words_and_not_tried_again() -> None:
