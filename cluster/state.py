@@ -57,6 +57,11 @@ class StateDir:
         """Where Ray keeps what a restarted head has to know: nodes, actors, Serve's state."""
         return self.path / "gcs" / cluster_id
 
+    @staticmethod
+    def hub_socket(cluster_id: str) -> Path:
+        """Where workers of this machine dial in; short, like every Unix socket's path."""
+        return Path(tempfile.gettempdir()) / f"{cluster_id}.hub"
+
     def prepare(self) -> None:
         """Make the directory and its tokens, readable by this user only."""
         for directory in (self.path, self.path / "tokens", self.path / "overlay", self.logs):
@@ -78,6 +83,7 @@ class StateDir:
         """Remove what only a running cluster needs; the database, the results and the logs stay."""
         for directory in (self.ray_dir(card.cluster_id), self.gcs_dir(card.cluster_id)):
             shutil.rmtree(directory, ignore_errors=True)
+        self.hub_socket(card.cluster_id).unlink(missing_ok=True)
         self.card_path.unlink(missing_ok=True)
 
 

@@ -132,7 +132,7 @@ class Account:
             if machine.container is None:
                 continue
             if not machine.alive(self.now()):
-                machine.container.kill()
+                machine.container.remove()
                 machine.container = None
             elif self.has_booted(machine):
                 machine.container.keep_running()
@@ -160,4 +160,4 @@ class Account:
         """End every process."""
         for machine in self.machines.values():
             if machine.container is not None:
-                machine.container.kill()
+                machine.container.remove()

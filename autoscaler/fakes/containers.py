@@ -1,7 +1,11 @@
-"""A container, as far as a fake cloud needs one: a process on this machine that is started again when it ends."""
+"""A container, as far as a fake cloud needs one: a process on this machine that is started again when it ends.
+
+Its disk is a directory beside its log: its TMPDIR, kept when it is started again and gone when it is removed.
+"""
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -19,9 +23,9 @@ class Container:
     """Runs `command` in a session of its own. Nothing that it starts survives its end."""
 
     def __init__(self, machine_id: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.command, self._log = list(command), log
+        self.command, self._log, self._disk = list(command), log, log.with_suffix(".disk")
         self._mark = f"{os.getpid()}-{machine_id}"
-        self.environment = dict(environment) | {_MARK: self._mark}
+        self.environment = dict(environment) | {_MARK: self._mark, "TMPDIR": str(self._disk)}
         self._first: subprocess.Popen[bytes] | None = None
         self._started_at = float("-inf")
 
@@ -34,11 +38,17 @@ class Container:
         self._started_at = time.monotonic()
         if self._first is not None:
             self.kill()
+        self._disk.mkdir(exist_ok=True)
         with self._log.open("ab") as log:
             self._first = subprocess.Popen(  # noqa: S603
                 self.command, env=self.environment, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
+
+    def remove(self) -> None:
+        """End every process of it, and its disk."""
+        self.kill()
+        shutil.rmtree(self._disk, ignore_errors=True)
 
     def kill(self) -> None:
         """End every process of it."""
