@@ -18,7 +18,8 @@ class Budget:
     """Hard limits in USD, None for none, and what they do.
 
     `warn_at`: the share of each at which it warns. `drain`: whether a day or month that is used up also ends what
-    runs. `commitment_s`: how long a purchase is taken to run at least; `ending_s`: how long ending takes.
+    runs. `commitment_s`: how long a purchase is taken to run at least; `ending_s`: how long ending takes, the work that
+    may still be done there included.
     """
 
     per_hour_usd: float | None = None
@@ -27,7 +28,7 @@ class Budget:
     warn_at: float = 0.8
     drain: bool = False
     commitment_s: float = 600.0
-    ending_s: float = 60.0
+    ending_s: float = 180.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from autoscaler.budget import ALL
-from autoscaler.types import Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
+from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,15 @@ class Policy:
 
     `list_lag_s`: how long a cloud may take to list what it has sold; `list_lags_s` where one differs. `unused_limit_s`:
     how long a node may stay that Ray calls busy though none of its resources is in use (a forgotten object or helper
-    process holds it). `price_tolerance`: the share by which a realised price may exceed the accepted one.
+    process holds it). `drain_s`: how long the work of a node may go on that takes no more. `price_tolerance`: the share
+    by which a realised price may exceed the accepted one.
     """
 
     list_lag_s: float = 10.0
     join_timeout_s: float = 600.0
     max_age_s: float = 6 * 3600.0
     unused_limit_s: float = 120.0
+    drain_s: float = 120.0
     cool_down_s: float = 60.0
     price_tolerance: float = 0.02
     list_lags_s: Mapping[str, float] = field(default_factory=dict)
@@ -95,6 +97,14 @@ class Terminate:
 
 
 @dataclass(frozen=True)
+class Drain:
+    """Let a node take no new work: what runs there may end within the policy's `drain_s`, then the machine goes."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Close:
     """The intent is over: nothing of it exists any more. `failed`: it was never bought. `broken`: it vanished early."""
 
@@ -104,7 +114,7 @@ class Close:
     broken: bool = False
 
 
-Command = Buy | Wait | Adopt | Terminate | Close
+Command = Buy | Wait | Adopt | Drain | Terminate | Close
 
 
 def decide(observed: Observed, now: float, policy: Policy) -> list[Command]:
@@ -236,12 +246,33 @@ def _present(observed: Observed, intent: Intent, instance: Instance, now: float,
         yield Terminate(instance, reason, broken=True)
     elif reason := _surplus(observed, intent, instance, now, policy):
         yield Terminate(instance, reason)
+    else:
+        yield from _draining(observed, intent, instance, now, policy)
+
+
+def _draining(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
+    """What the budget ends, and what drains: at once without work, else after its work, within `drain_s`."""
+    since, used_up = intent.phases.get(DRAINING), _drained(observed, instance.cloud)
+    if since is None and not used_up:
+        return  # one that drains goes on with it, whatever has changed since: Ray's nodes do not come back from it
+    reason = used_up or intent.reason or "it takes no new work"
+    if intent.joined_at is None or intent.name in observed.unused:
+        yield Terminate(instance, reason)
+    elif since is None:
+        yield Drain(intent.name, reason)
+    elif now - since >= policy.drain_s:
+        yield Terminate(instance, f"{reason}; its work was not over {policy.drain_s:.0f} s later")
+
+
+def _age_s(intent: Intent, instance: Instance, now: float) -> float:
+    """Seconds since the purchase by our own clock: a cloud's may be minutes off."""
+    return now - (intent.bought_at or max(instance.created_at, intent.buying_at or 0.0))
 
 
 def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if instance.status is InstanceStatus.FAILED:
         return f"its machine has failed: {instance.detail}"
-    if intent.joined_at is None and now - instance.created_at > policy.join_timeout_s:
+    if intent.joined_at is None and _age_s(intent, instance, now) > policy.join_timeout_s:
         last = f"; the cloud says: {instance.detail}" if instance.detail else ""
         return f"it did not join within {policy.join_timeout_s:.0f} s{last}"
     accepted, price = intent.accepted_usd_per_hour, instance.price_usd_per_hour
@@ -251,10 +282,8 @@ def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> st
 
 
 def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
-    if now - instance.created_at > policy.max_age_s:
+    if _age_s(intent, instance, now) > policy.max_age_s:
         return f"it reached its maximum age of {policy.max_age_s:.0f} s"
-    if reason := _drained(observed, instance.cloud):
-        return reason
     since, why = observed.unused.get(intent.name, (now, ""))
     if now - since > policy.unused_limit_s:
         return f"none of its resources was in use for {policy.unused_limit_s:.0f} s, though Ray calls it busy: {why}"

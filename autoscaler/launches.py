@@ -10,7 +10,7 @@ from typing import Any
 from autoscaler.ledger import Ledger, spent_by_live_usd
 from autoscaler.measures import Measures, outcome, tell
 from autoscaler.names import launch_name, stray_name
-from autoscaler.types import STRAY, Instance, Intent, IntentState
+from autoscaler.types import DRAINING, STRAY, Instance, Intent, IntentState
 
 _log = logging.getLogger(__name__)
 _HISTORY = 20
@@ -98,6 +98,11 @@ class Launches:
         ending = {"state": IntentState.ENDING, "ending_at": self._clock()}
         self.change(name, f"it is to end: {reason}", reason=reason, broken=broken, **ending)
         return True
+
+    def drain(self, name: str, reason: str) -> None:
+        """It takes no new work from now on."""
+        phases = {**self._live[name].phases, DRAINING: self._clock()}
+        self.change(name, f"it takes no new work: {reason}", phases=phases, reason=reason)
 
     def close(self, name: str, reason: str, failed: bool, broken: bool) -> None:
         """Nothing of it exists any more."""

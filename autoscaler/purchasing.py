@@ -77,6 +77,7 @@ class Purchasing:
         intent = self._launches.get(name)
         if intent is None:
             return  # closed meanwhile: the sweep ends the machine
+        now = self._clock()
         state = IntentState.BOUGHT if intent.state is IntentState.BUYING else intent.state
         self._launches.change(
             name,
@@ -84,8 +85,8 @@ class Purchasing:
             state=state,
             instance_id=instance.instance_id,
             machine_id=instance.machine_id or intent.machine_id,
-            bought_at=instance.created_at,
-            answered_at=self._clock(),
+            bought_at=min(max(instance.created_at, intent.buying_at or 0.0), now),  # a cloud's clock may be off
+            answered_at=now,
             price_usd_per_hour=instance.price_usd_per_hour,
         )
 

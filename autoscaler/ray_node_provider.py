@@ -1,6 +1,7 @@
 """Ray's autoscaler on our orchestrator: five methods, no decision, no cloud key.
 
-With each reading it also tells the orchestrator what Ray says of its nodes: used or not, and busy with what.
+With each reading it also tells the orchestrator what Ray says of its nodes: used or not, and busy with what. And it
+tells Ray which of them take no new work: their deadline is set here, by the head's clock, which is Serve's too.
 
 Ray 2.60's autoscaler v2 calls only these. Tags given at creation come back unchanged; the head is listed too, since
 without it nothing is ever launched. A failing read raises, so that Ray skips the tick instead of believing a part.
@@ -8,12 +9,14 @@ without it nothing is ever launched. A failing read raises, so that Ray skips th
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
@@ -24,11 +27,23 @@ from ray.autoscaler.tags import (
     TAG_RAY_USER_NODE_TYPE,
 )
 from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
 # Present on every node for bookkeeping, or held by forgotten objects: no sign of work.
 _NOT_WORK = ("memory", "object_store_memory")
+
+# GCS address, Ray's node id, why, and the deadline in unix milliseconds.
+DrainNode = Callable[[str, str, str, int], None]
+
+
+def _drain_node(gcs_address: str, node_id: str, reason: str, deadline_ms: int) -> None:
+    """Ray places nothing there any more; Serve moves its replicas away, at the latest shortly before the deadline."""
+    preemption = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION  # the one that a busy node does not reject
+    accepted, why_not = GcsClient(address=gcs_address).drain_node(node_id, preemption, reason, deadline_ms)
+    if not accepted:
+        raise RuntimeError(f"Ray does not drain {node_id}: {why_not}")
 
 
 class RayNodeProvider(NodeProvider):  # type: ignore[misc]
@@ -43,6 +58,8 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         cluster_name: str,
         transport: httpx.BaseTransport | None = None,
         cluster_status: Callable[[str], Any] = get_cluster_status,
+        drain_node: DrainNode = _drain_node,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(provider_config, cluster_name)
         token = Path(provider_config["token_file"]).read_text(encoding="utf-8")
@@ -64,13 +81,15 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         }
         self._nodes: dict[str, dict[str, Any]] = {}
         self._cluster_status: Callable[[], Any] = partial(cluster_status, provider_config["gcs_address"])
+        self._drain_node, self._clock = partial(drain_node, provider_config["gcs_address"]), clock
+        self._drained: set[str] = set()
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """The names of all nodes whose tags match; reads them anew. Raises httpx.HTTPError."""
         nodes = [self._head, *self._call("GET", "/v1/nodes")["nodes"]]
         self._nodes = {node["name"]: node for node in nodes}
         if len(nodes) > 1:
-            self._tell_activity()
+            self._exchange_with_ray()
         return [name for name, node in self._nodes.items() if tag_filters.items() <= node["tags"].items()]
 
     def node_tags(self, node_id: str) -> dict[str, str]:
@@ -109,14 +128,25 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         """The same for one."""
         self.terminate_nodes([node_id])
 
-    def _tell_activity(self) -> None:
-        """Report what Ray says of each node. It only explains and backs up: a failure must not skip Ray's tick."""
+    def _exchange_with_ray(self) -> None:
+        """Report what Ray says of each node, and drain some. The orchestrator's bounds hold without it: a failure must
+
+        not skip Ray's tick.
+        """
         try:
             status = self._cluster_status()
-            nodes = [_activity(node) for node in (*status.active_nodes, *status.idle_nodes)]
-            self._call("POST", "/v1/nodes:observe", json={"nodes": [n for n in nodes if n["name"] in self._nodes]})
+            nodes = [n for n in (*status.active_nodes, *status.idle_nodes) if n.instance_id in self._nodes]
+            self._call("POST", "/v1/nodes:observe", json={"nodes": [_activity(node) for node in nodes]})
+            for node in nodes:
+                self._drain(node)
         except Exception:
-            _log.warning("the nodes' activity could not be reported", exc_info=True)
+            _log.warning("the nodes' activity could not be reported, or not all drained", exc_info=True)
+
+    def _drain(self, node: Any) -> None:
+        wish = self._nodes[node.instance_id].get("drain")
+        if wish and node.node_id not in self._drained:
+            self._drain_node(node.node_id, wish["reason"], int((self._clock() + wish["left_s"]) * 1000))
+            self._drained.add(node.node_id)
 
     def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         return dict(self._http.request(method, path, **options).raise_for_status().json())

@@ -7,7 +7,7 @@ from typing import Any
 
 from autoscaler import budget, races
 from autoscaler.activity import Activities
-from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, Wait, decide
+from autoscaler.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
 from autoscaler.errors import Draining, UnknownNodeType
 from autoscaler.holds import Breaker, Holds
 from autoscaler.launches import Launches
@@ -205,6 +205,8 @@ class Reconciler:
             self._launches.waits(command.name, command.reason)
         elif isinstance(command, Adopt):
             self._purchasing.bought(command.name, command.instance, "found by its name after an unclear answer")
+        elif isinstance(command, Drain):
+            self._launches.drain(command.name, command.reason)
         elif isinstance(command, Terminate):
             self._end(command)
         else:

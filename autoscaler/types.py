@@ -138,6 +138,10 @@ class Activity:
     reasons: tuple[str, ...] = ()
 
 
+# The phase of a node that takes no new work: it ends when its work has, or a bounded time later.
+DRAINING = "draining"
+
+
 class IntentState(StrEnum):
     """The life of one launch, from the wish to the proof that nothing is billed."""
 
@@ -155,7 +159,7 @@ class Intent:
 
     `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
     `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the one that the cloud charges.
-    `phases`: boot phase -> when it was reached. `rival_of`: the launch whose other candidate this is.
+    `phases`: phase -> when it was reached, DRAINING too. `rival_of`: the launch whose other candidate this is.
     `ending_at`: since when it is to end. `broken`: the machine or its cloud was to blame for the end.
     """
 

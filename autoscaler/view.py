@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from autoscaler.budget import Budgets, Spendings, warnings
-from autoscaler.types import Intent, IntentState
+from autoscaler.types import DRAINING, Intent, IntentState
 
 
 def instance_view(intent: Intent, now: float, busy_with: str = "") -> dict[str, Any]:
@@ -53,6 +53,8 @@ def _phase(intent: Intent, busy_with: str) -> str:
         if intent.joined_at is None:
             latest = max(intent.phases, key=lambda name: intent.phases[name], default="")
             return f"its machine boots and joins{f' (so far: {latest})' if latest else ''}"
+        if DRAINING in intent.phases:
+            return f"a Ray node that takes no new work{f': {intent.reason}' if intent.reason else ''}"
         loading = "image up" in intent.phases and "model loaded" not in intent.phases
         node = "a Ray node that loads its model" if loading else "a Ray node"
         return f"{node}: {busy_with}" if busy_with else node

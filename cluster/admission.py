@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoscaler.types import Intent
+from autoscaler.types import DRAINING, Intent
 from cluster.joins import Joins, Refused
 from cluster.overlay.addresses import Addresses, NodeAddress
 from cluster.overlay.control import Enrolment
 from cluster.state import write_private
 
 # What a machine may say of itself, in the order in which it comes.
-PHASES = ("image up", "joined", "Ray up", "model loaded", "draining", "unfit")
+PHASES = ("image up", "joined", "Ray up", "model loaded", DRAINING, "unfit")
 _REFUSAL_EVERY_S = 60.0
 _MAX_AGO_S = 86_400.0
 _MAX_DETAIL = 300

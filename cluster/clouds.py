@@ -40,6 +40,8 @@ _RENTED = {
     "vastai": _Rented(vastai_key, "VAST_API_BASE_URL", takes_wall_clock=True),
 }
 _LOCAL_LIST_LAG_S = 3.0
+# From the order to end a machine to its end, at most, where nothing goes wrong.
+_END_S = 60.0
 _KUBERNETES_LIST_EVERY_S, _KUBERNETES_LIST_LAG_S = 2.0, 15.0
 
 
@@ -119,7 +121,13 @@ def budgets(settings: Settings) -> Budgets:
 
     def budget(limits: LimitSettings) -> Budget:
         return Budget(
-            limits.per_hour_usd, limits.per_day_usd, limits.per_month_usd, warn_at=own.warn_at, drain=own.drain
+            limits.per_hour_usd,
+            limits.per_day_usd,
+            limits.per_month_usd,
+            warn_at=own.warn_at,
+            drain=own.drain,
+            commitment_s=own.commitment_s,
+            ending_s=settings.scaling.drain_s + _END_S,
         )
 
     return Budgets(budget(own), {cloud: budget(limits) for cloud, limits in own.clouds.items()})
@@ -135,6 +143,7 @@ def policy(settings: Settings) -> Policy:
         join_timeout_s=scaling.join_timeout_s,
         max_age_s=scaling.max_age_s,
         unused_limit_s=scaling.unused_limit_s,
+        drain_s=scaling.drain_s,
         cool_down_s=scaling.cool_down_s,
     )
 

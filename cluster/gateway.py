@@ -4,9 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from autoscaler.reconciler import Reconciler
@@ -69,7 +67,7 @@ class Gateway:
     ) -> None:
         self._settings, self._state, self._card, self._fleet, self._joins = settings, state, card, fleet, joins
         own = settings.overlay
-        self._socket = socket_path(card)
+        self._socket = state.hub_socket(card.cluster_id)
         self._hub_key = load_host_key(state.path / "overlay" / "host_key")
         self.admission = Admission(
             state.path / "overlay" / "nodes.json", joins, card.address, fleet, self._grant, is_free, clock
@@ -121,6 +119,7 @@ class Gateway:
             "node_manager_port": address.node_manager_port,
             "gcs_address": self._card.address.gcs_address,
             "grace_s": self._settings.overlay.grace_s,
+            "drain_s": self._settings.scaling.drain_s,
             "silence_s": self._settings.overlay.silence_s,
             "needs_gpu": bool(shape.gpus) and rented and self._settings.overlay.check_gpu,
             "object_store_bytes": _OBJECT_STORE_BYTES,
@@ -131,11 +130,6 @@ class Gateway:
                 *address.ray_start_flags(),
             ],
         }
-
-
-def socket_path(card: ClusterCard) -> Path:
-    """Where workers of this machine dial in; short, like every Unix socket's path."""
-    return Path(tempfile.gettempdir()) / f"{card.cluster_id}.hub"
 
 
 def _labels(launch: Any) -> str:

@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from autoscaler.errors import CloudError, Draining, UnknownCloud, UnknownNodeTyp
 from autoscaler.ledger import Ledger
 from autoscaler.providers import load_provider
 from autoscaler.reconciler import Reconciler
-from autoscaler.types import Activity, Equipment, IntentState, LaunchRequest, NodeType, Offer
+from autoscaler.types import DRAINING, Activity, Equipment, Intent, IntentState, LaunchRequest, NodeType, Offer
 from cluster.clouds import budgets, node_types, pace, policy, providers
 from cluster.config import load_settings
 from cluster.database import open_engine
@@ -36,6 +35,7 @@ from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import is_free
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
+from cluster.steady_clock import SteadyClock
 from pipelines import logs
 
 _OBJECT_STORE_BYTES = 512 * 1024**2
@@ -79,17 +79,18 @@ class Orchestrator:
 
     def __init__(self, settings: Settings, state: StateDir, card: ClusterCard) -> None:
         self.state, self.card, self.settings = state, card, settings
-        self.joins = Joins(time.time, state.path / "overlay" / "pending.json")
+        self.clock = SteadyClock()
+        self.joins = Joins(self.clock, state.path / "overlay" / "pending.json")
         self._next_block = int((card.base_port - 10_000) / 64) + 1
-        ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), time.time)
+        ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), self.clock)
         ledger.create_tables()
         self.metrics = FleetMetrics()
         self.reconciler = Reconciler(
             cluster_id=card.cluster_id,
             node_types=node_types(settings),
-            providers=providers(settings, card.cluster_id, os.environ, Path.home(), time.time, self._local_cloud),
+            providers=providers(settings, card.cluster_id, os.environ, Path.home(), self.clock, self._local_cloud),
             ledger=ledger,
-            clock=time.time,
+            clock=self.clock,
             equip=self._equip,
             policy=policy(settings),
             pace=pace(),
@@ -99,7 +100,7 @@ class Orchestrator:
         self.metrics.watch(self.reconciler.fleet, self.reconciler.billed_s, self._lane_of)
         fleet = ReconcilerFleet(self.reconciler)
         self.gateway = (
-            Gateway(settings, state, card, self.joins, fleet, time.time) if settings.overlay.enabled else None
+            Gateway(settings, state, card, self.joins, fleet, self.clock) if settings.overlay.enabled else None
         )
 
     def _lane_of(self, node_type: str) -> str:
@@ -152,6 +153,7 @@ class Orchestrator:
             "node_manager_port": address.node_manager_port,
             "max_age_s": self.settings.scaling.max_age_s,
             "grace_s": self.settings.overlay.grace_s,
+            "drain_s": self.settings.scaling.drain_s,
             "ray_start_flags": [
                 f"--address={self.card.address.gcs_address}",
                 *resource_flags(shape),
@@ -178,7 +180,10 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
 
     @app.get("/v1/nodes", dependencies=[nodes_only])
     async def list_nodes() -> dict[str, Any]:
-        return {"nodes": [_as_node(intent) for intent in reconciler.nodes()]}
+        now = orchestrator.clock()
+        return {
+            "nodes": [_as_node(intent, now, orchestrator.settings.scaling.drain_s) for intent in reconciler.nodes()]
+        }
 
     @app.post("/v1/nodes", status_code=201, dependencies=[nodes_only])
     async def launch(body: LaunchBody) -> dict[str, Any]:
@@ -240,8 +245,13 @@ def _add_worker_routes(app: FastAPI, orchestrator: Orchestrator) -> None:
         orchestrator.reconciler.mark_joined(body.name)
 
 
-def _as_node(intent: Any) -> dict[str, Any]:
-    return {"name": intent.name, "tags": dict(intent.tags), "running": intent.joined_at is not None}
+def _as_node(intent: Intent, now: float, drain_s: float) -> dict[str, Any]:
+    """`drain`: for how many seconds the work of a node that takes no more may go on, and why; None for any other."""
+    since, drain = intent.phases.get(DRAINING), None
+    if since is not None:
+        drain = {"left_s": max(0.0, drain_s - (now - since)), "reason": intent.reason}
+    running = intent.joined_at is not None
+    return {"name": intent.name, "tags": dict(intent.tags), "running": running, "drain": drain}
 
 
 def _requires(orchestrator: Orchestrator, *names: str) -> Any:

@@ -15,8 +15,6 @@ from typing import Any
 INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
 _POLL_S = 0.05
 _STOP_GRACE_S = 2.0
-# The most that work may take to end once the node is told to; who tells it bounds it further.
-_LONGEST_DRAIN_S = 600
 
 
 def patience(grace_s: float) -> dict[str, str]:
@@ -44,7 +42,7 @@ def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": _in_memory_file(grant["ray_token"]),
         "RAY_CLOUD_INSTANCE_ID": name,
         "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": str(_LONGEST_DRAIN_S),
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{float(grant['drain_s']):g}",
         "RAY_enable_autoscaler_v2": "1",
         **INLINE_RESULTS,
         **patience(float(grant["grace_s"])),

@@ -7,7 +7,6 @@ second time, is unfit, loses the head for longer than the grace, passes its maxi
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,16 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoscaler.types import DRAINING
 from autoscaler.worker_command import HubAddress
 from cluster import own_instance, ray_node
 from cluster.loopback import bring_up
 from cluster.machine import memory_flags, unfit
 from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke
-from serve_apps.boot_phases import VARIABLE
+from serve_apps.boot_phases import listener
 
 _STARTED = time.monotonic()
-# Before its maximum age a machine takes no new work for this share of it, at most so many seconds.
-_DRAIN_SHARE, _DRAIN_MOST_S = 0.1, 300.0
+# Before its maximum age a machine takes no new work for at most this share of it.
+_DRAIN_SHARE = 0.1
 
 
 class Ending(Exception):
@@ -35,17 +35,16 @@ class Ending(Exception):
 
 @dataclass
 class Rented:
-    """One worker's life. In `directory`, on the container's disk, lies the mark of the first boot.
+    """One worker's life. `first_boot` is the file that marks a container's first boot: another one is one too many.
 
-    `once`: another boot of the same container is one too many; a process of this machine is never started again.
+    None: a process of this machine, which is never started again.
     """
 
     name: str
     spoke: Spoke
     join_timeout_s: float
     max_age_s: float
-    directory: Path
-    once: bool
+    first_boot: Path | None
     ray: subprocess.Popen[bytes] | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -64,7 +63,6 @@ class Rented:
             if self.ray is not None:
                 await asyncio.to_thread(ray_node.stop, self.ray)
             await self.spoke.close()
-            self._phases_path.unlink(missing_ok=True)
         return "its Ray node has ended"
 
     async def _life(self) -> None:
@@ -74,15 +72,11 @@ class Rented:
         self._report("joined")
         await self._work(grant)
 
-    @property
-    def _phases_path(self) -> Path:
-        return self.directory / f"{self.name}.phases"
-
     def _first_boot_only(self) -> None:
-        if not self.once:
+        if self.first_boot is None:
             return
         try:
-            (self.directory / f"{self.name}.booted").touch(exist_ok=False)
+            self.first_boot.touch(exist_ok=False)
         except FileExistsError:
             raise Ending("it boots a second time") from None
 
@@ -104,9 +98,7 @@ class Rented:
 
     def _hear_phases(self) -> None:
         """Pass on what the node's processes say of themselves."""
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        ear.bind(str(self._phases_path))
-        os.environ[VARIABLE] = str(self._phases_path)
+        ear = listener()
         heard: set[str] = set()
 
         def hear() -> None:
@@ -125,7 +117,7 @@ class Rented:
         if await asyncio.to_thread(ray_node.wait_for_port, ray, grant["host"], int(grant["node_manager_port"])):
             self._report("Ray up")
         ended = asyncio.create_task(asyncio.to_thread(ray.wait))
-        bound_s = min(_DRAIN_MOST_S, _DRAIN_SHARE * self.max_age_s)
+        bound_s = min(float(grant["drain_s"]), _DRAIN_SHARE * self.max_age_s)
         left_s = _STARTED + self.max_age_s - bound_s - time.monotonic()
         await asyncio.wait({ended}, timeout=max(0.0, left_s))
         if not ended.done():
@@ -134,7 +126,7 @@ class Rented:
 
     async def _drain(self, bound_s: float, ended: "asyncio.Task[int]") -> None:
         """Take no new work; running work has `bound_s` seconds. Ray's node does that when it is told to end."""
-        self._report("draining")
+        self._report(DRAINING)
         assert self.ray is not None
         self.ray.terminate()
         await asyncio.wait({ended}, timeout=bound_s)
@@ -152,13 +144,13 @@ async def _run(environment: Mapping[str, str]) -> str:
     if hub.socket_path:
         bring_up()
     name = environment["AIMA_INSTANCE"]
+    rented = own_instance.detect(environment) is not None
     worker = Rented(
         name=name,
         spoke=Spoke(hub, name, environment["AIMA_JOIN_TOKEN"]),
         join_timeout_s=float(environment["AIMA_JOIN_TIMEOUT_S"]),
         max_age_s=float(environment["AIMA_MAX_AGE_S"]),
-        directory=Path(tempfile.gettempdir()),
-        once=own_instance.detect(environment) is not None,
+        first_boot=Path(tempfile.gettempdir()) / f"{name}.booted" if rented else None,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_sigterm, worker)
     return await worker.live()

@@ -62,6 +62,8 @@ class ScalingSettings(_Frozen):
     max_age_s: Annotated[float, Field(gt=0)] = 6 * 3600.0
     # A worker none of whose resources is in use this long is ended, even if Ray calls it busy.
     unused_limit_s: Annotated[float, Field(gt=0)] = 120.0
+    # How long the work of a worker may go on that is to go and takes no more.
+    drain_s: Annotated[float, Field(ge=0)] = 120.0
     # An offer that failed or was gone is not tried again for this long.
     cool_down_s: Annotated[float, Field(ge=0)] = 30.0
 
@@ -141,6 +143,8 @@ class BudgetSettings(LimitSettings):
     warn_at: Annotated[float, Field(gt=0, le=1)] = 0.8
     # Whether a day or month that is used up also ends what runs. Nothing new is bought in any case.
     drain: bool = False
+    # A purchase has to leave room in the day and month for so much running time.
+    commitment_s: Annotated[float, Field(gt=0)] = 600.0
     clouds: Mapping[CloudName, LimitSettings] = {}
 
 

@@ -61,7 +61,8 @@ class Provider:
     """Seconds are the clock's. `billed_s` is the cloud's own bill by instance id, for ended instances.
 
     `boot_s` is how long the next machines take to boot, `usual_boot_s` what the offer says. `dead` are machines that
-    never join. `slow_s`: how late a slow answer is. `calls` counts requests by kind.
+    never join. `slow_s`: how late a slow answer is. `skew_s`: how far the cloud's clock is ahead of ours in what it
+    lists. `calls` counts requests by kind.
     """
 
     clock: Callable[[], float]
@@ -70,6 +71,7 @@ class Provider:
     usual_boot_s: float = 20.0
     list_lag_s: float = 0.0
     slow_s: float = 5.0
+    skew_s: float = 0.0
     price_usd_per_hour: float = 0.74
     price_jump: float = 1.5
     offers: tuple[Offer, ...] = ()
@@ -107,7 +109,7 @@ class Provider:
             await self._until(self.clock() + self.slow_s)
         if fault is Fault.CREATED_BUT_UNKNOWN:
             raise OutcomeUnknown("the answer could not be read")
-        return instance
+        return self._as_told(instance)
 
     async def list_instances(self) -> list[Instance]:
         """All but those too new to be listed."""
@@ -116,7 +118,7 @@ class Provider:
         if fault in _REFUSALS:
             raise _REFUSALS[fault]
         now = self.clock()
-        listed = [self.as_of_now(i) for i in self.alive.values() if now - i.created_at >= self.list_lag_s]
+        listed = [self._as_told(i) for i in self.alive.values() if now - i.created_at >= self.list_lag_s]
         if fault is Fault.LISTING_SLOW:
             await self._until(now + self.slow_s)
         return listed
@@ -151,6 +153,9 @@ class Provider:
             instance.instance_id, 0.0
         )
         return replace(instance, status=InstanceStatus.RUNNING) if booted else instance
+
+    def _as_told(self, instance: Instance) -> Instance:
+        return replace(self.as_of_now(instance), created_at=instance.created_at + self.skew_s)
 
     def bill_usd(self) -> float:
         """What the cloud charges for all machines until now, in USD."""

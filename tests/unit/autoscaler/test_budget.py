@@ -83,7 +83,8 @@ def test_a_day_that_is_used_up_drains_only_where_that_was_asked_for() -> None:
         Budget(), {"red": Budget(per_month_usd=10, drain=True), "blue": Budget(per_day_usd=0, drain=True)}
     )
     assert list(drains(only_red, spent)) == ["red"]
-    assert drains(Budgets(Budget(per_day_usd=10.1, drain=True)), spent) == {}
+    assert drains(Budgets(Budget(per_day_usd=10.3, drain=True)), spent) == {}
+    assert list(drains(Budgets(Budget(per_day_usd=10.1, drain=True)), spent)) == [ALL], "its last work is paid, too"
 
 
 def test_burning_is_all_that_is_or_may_be_billed() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from autoscaler.decide import Adopt, Buy, Close, Command, Observed, Policy, Terminate, Wait, decide
-from autoscaler.types import STRAY, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
+from autoscaler.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
+from autoscaler.types import DRAINING, STRAY, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 NOW = 10_000.0
 POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=3600.0)
@@ -162,8 +162,8 @@ def test_a_machine_that_does_not_join_in_time_is_ended() -> None:
 
 
 def test_a_machine_of_maximum_age_is_ended_even_when_joined() -> None:
-    assert commands([intent(joined_at=NOW - 9)], red=[machine(age_s=3600.0)]) == []
-    (command,) = commands([intent(joined_at=NOW - 9)], red=[machine(age_s=3601.0)])
+    assert commands([intent(age_s=3600.0, joined_at=NOW - 9)], red=[machine(age_s=3600.0)]) == []
+    (command,) = commands([intent(age_s=3601.0, joined_at=NOW - 9)], red=[machine(age_s=3601.0)])
     assert isinstance(command, Terminate)
     assert "maximum age" in command.reason
 
@@ -286,6 +286,39 @@ def test_what_the_budget_drains_is_ended() -> None:
     assert isinstance(command, Terminate)
     assert (command.reason, command.broken) == ("the budget is used up", False)
     assert commands([intent()], red=[machine()], drained={"blue": "the budget is used up"}) == []
+
+
+def test_what_the_budget_drains_may_finish_its_work_first() -> None:
+    used_up = {"red": "the budget is used up"}
+    working = intent(joined_at=NOW - 50)
+    assert commands([working], red=[machine()], drained=used_up) == [Drain("a", "the budget is used up")]
+    told = replace(working, phases={DRAINING: NOW - 30}, reason="the budget is used up")
+    assert commands([told], red=[machine()], drained=used_up) == []
+    (idle,) = commands([told], red=[machine()], drained=used_up, unused={"a": (NOW, "")})
+    (idle_at_once,) = commands([working], red=[machine()], drained=used_up, unused={"a": (NOW, "")})
+    assert idle == idle_at_once == Terminate(machine(), "the budget is used up")
+
+
+def test_what_drains_goes_within_the_bound_even_when_there_is_money_again() -> None:
+    told = intent(joined_at=NOW - 500, phases={DRAINING: NOW - POLICY.drain_s + 1}, reason="used up")
+    assert commands([told], red=[machine()]) == []
+    late = replace(told, phases={DRAINING: NOW - POLICY.drain_s})
+    assert commands([late], red=[machine()]) == [Terminate(machine(), "used up; its work was not over 120 s later")]
+    by_itself = replace(late, reason="")
+    (command,) = commands([by_itself], red=[machine()])
+    assert isinstance(command, Terminate)
+    assert command.reason.startswith("it takes no new work")
+
+
+@pytest.mark.parametrize("skew_s", [-300.0, 300.0])
+def test_ages_are_counted_by_our_own_clock(skew_s: float) -> None:
+    """A cloud whose clock is five minutes off says when its machines were created."""
+    for age_s, ends in ((POLICY.join_timeout_s - 1, False), (POLICY.join_timeout_s + 1, True)):
+        found = commands([intent(age_s=age_s)], red=[machine(age_s=age_s - skew_s)])
+        assert bool(found) is ends
+    for age_s, ends in ((POLICY.max_age_s - 1, False), (POLICY.max_age_s + 1, True)):
+        found = commands([intent(age_s=age_s, joined_at=NOW - 9)], red=[machine(age_s=age_s - skew_s)])
+        assert bool(found) is ends
 
 
 def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed() -> None:

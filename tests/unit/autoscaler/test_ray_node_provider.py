@@ -24,13 +24,14 @@ class Orchestrator:
         self.requests: list[httpx.Request] = []
         self.status = 200
         self.cuts = 0
+        self.nodes: list[dict[str, Any]] = [WORKER]
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests.append(request)
         if self.cuts:
             self.cuts -= 1
             raise httpx.ReadError("cut", request=request)
-        return httpx.Response(self.status, json={"nodes": [WORKER]} if request.method == "GET" else {})
+        return httpx.Response(self.status, json={"nodes": self.nodes} if request.method == "GET" else {})
 
     def body(self) -> Any:
         return json.loads(self.requests[-1].content)
@@ -40,6 +41,14 @@ class Ray:
     def __init__(self) -> None:
         self.used = {"GPU": 1.0}
         self.down = False
+        self.drained: list[tuple[str, str, int]] = []
+        self.refuses = False
+
+    def drain(self, gcs_address: str, node_id: str, reason: str, deadline_ms: int) -> None:
+        assert gcs_address == "gcs:1"
+        if self.refuses:
+            raise RuntimeError("no")
+        self.drained.append((node_id, reason, deadline_ms))
 
     def status(self, gcs_address: str) -> ClusterStatus:
         assert gcs_address == "gcs:1"
@@ -71,7 +80,8 @@ def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray) -> RayNodePro
         "head_instance_id": "the-head",
         "head_node_type": "head",
     }
-    return RayNodeProvider(config, "cluster", httpx.MockTransport(orchestrator), ray.status)
+    transport = httpx.MockTransport(orchestrator)
+    return RayNodeProvider(config, "cluster", transport, ray.status, ray.drain, lambda: 1000.0)
 
 
 def test_the_head_is_listed_with_the_workers(provider: RayNodeProvider) -> None:
@@ -122,6 +132,21 @@ def test_a_reading_is_good_without_the_activity(
     ray.down = True
     assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
     assert len(orchestrator.requests) == 1
+
+
+def test_a_node_that_is_to_take_no_new_work_is_drained_once_with_a_deadline_of_the_heads_clock(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    orchestrator.nodes = [WORKER | {"drain": None}]
+    provider.non_terminated_nodes({})
+    assert ray.drained == []
+    orchestrator.nodes = [WORKER | {"drain": {"left_s": 90.5, "reason": "used up"}}]
+    ray.refuses = True
+    assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
+    ray.refuses = False
+    provider.non_terminated_nodes({})
+    provider.non_terminated_nodes({})
+    assert ray.drained == [("n", "used up", 1_090_500)]
 
 
 def test_a_failing_read_raises_and_keeps_the_last_reading(

@@ -9,7 +9,7 @@ from autoscaler.errors import KeyRefused
 from autoscaler.providers import fake
 from autoscaler.types import Trust
 from cluster.clouds import access_variables, budgets, cloud_names, node_types, pace, policy, providers
-from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, OverlaySettings, Settings
+from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, OverlaySettings, ScalingSettings, Settings
 
 
 def zero() -> float:
@@ -69,6 +69,8 @@ def test_budgets_have_limits_unless_told_otherwise() -> None:
     made = budgets(Settings(budgets=own))
     assert (made.total.per_day_usd, made.total.drain) == (None, True)
     assert made.clouds == {"runpod": Budget(per_hour_usd=1.0, drain=True)}
+    slow = budgets(Settings(scaling=ScalingSettings(drain_s=300)))
+    assert slow.total.ending_s == unset.total.ending_s + 180, "what may still be done there is paid within the limit"
 
 
 def test_rented_clouds_are_asked_within_their_rate_limits_and_given_time_to_list() -> None:

@@ -1,0 +1,87 @@
+"""A budget that is used up ends what runs: after its work, within a bound, and within the limit."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from autoscaler.budget import Budget, Budgets
+from autoscaler.types import DRAINING, Activity, IntentState, NodeType
+from tests.simulation.world import POLICY, World
+
+LIMIT_USD = 1.0
+TYPES = [NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("fake",))]
+WORKS, IDLE = Activity(in_use=True), Activity(in_use=False)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(["fake"], TYPES, budgets=Budgets(Budget(per_day_usd=LIMIT_USD, drain=True))) as world:
+        yield world
+
+
+def work_until_it_drains(world: World) -> str:
+    """A machine that has work without an end; returns its name once it is to take no more."""
+    (name,) = world.launch()
+    world.tick()
+    world.reconciler.mark_joined(name)
+    while DRAINING not in world.intent(name).phases:
+        assert world.now < 1_000_000.0 + 6000, "it was never told"
+        world.reconciler.observe({name: WORKS})
+        world.tick(advance_s=5.0)
+    return name
+
+
+def test_work_that_ends_in_time_is_not_cut_off(world: World) -> None:
+    name = work_until_it_drains(world)
+    assert world.state(name) is IntentState.BOUGHT
+    world.reconciler.observe({name: WORKS})
+    world.tick(50)
+    assert len(world.machines()) == 1
+    world.reconciler.observe({name: IDLE})
+    world.tick(3)
+    assert world.machines() == []
+    ended = world.intent(name)
+    assert ended.state is IntentState.ENDED
+    assert ended.reason == f"the budget of {LIMIT_USD:g} USD per day for all clouds is used up"
+    assert 0.9 * LIMIT_USD < world.cloud.bill_usd() <= LIMIT_USD
+
+
+def test_work_without_an_end_is_cut_off_at_the_bound_and_within_the_limit(world: World) -> None:
+    name = work_until_it_drains(world)
+    told_at = world.intent(name).phases[DRAINING]
+    while world.machines():
+        assert world.now - told_at < POLICY.drain_s + 10
+        world.reconciler.observe({name: WORKS})
+        world.tick()
+    assert world.now - told_at >= POLICY.drain_s
+    world.tick(2)
+    assert "its work was not over 120 s later" in world.intent(name).reason
+    assert world.cloud.bill_usd() <= LIMIT_USD
+
+
+def test_a_restart_in_between_and_a_new_day_change_neither_the_bound_nor_the_end(world: World) -> None:
+    name = work_until_it_drains(world)
+    told_at = world.intent(name).phases[DRAINING]
+    world.restart()
+    world.now = told_at - told_at % 86_400 + 86_400  # the next day's budget is untouched
+    world.tick(3)
+    assert world.state(name) is IntentState.ENDED
+    (other,) = world.launch()
+    world.tick(3)
+    assert world.state(other) is IntentState.BOUGHT
+
+
+@pytest.mark.parametrize("skew_s", [-300.0, 300.0])
+def test_a_cloud_whose_clock_is_off_ends_no_machine_early_and_changes_no_bill(skew_s: float) -> None:
+    with World(["fake"], TYPES) as world:
+        world.cloud.skew_s = skew_s
+        (name,) = world.launch()
+        world.tick(int(POLICY.join_timeout_s) - 5)
+        assert world.state(name) is IntentState.BOUGHT
+        world.reconciler.mark_joined(name)
+        world.tick(60)
+        assert len(world.machines()) == 1
+        world.reconciler.terminate([name], "idle")
+        world.tick(3)
+        (billed_s,) = world.cloud.billed_s.values()
+        assert world.intent(name).billed_s(world.now) == pytest.approx(billed_s, abs=2.5)
