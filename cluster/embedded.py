@@ -18,7 +18,7 @@ from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
 from cluster.processes import MARKER, head_processes, processes
 from cluster.settings import Settings
-from cluster.state import ClusterCard, StateDir
+from cluster.state import ClusterCard, StateDir, write_private
 
 _READY_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 75.0
@@ -74,7 +74,7 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
 
 
 def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
-    (state.path / "settings.yaml").write_text(settings.model_dump_json(), encoding="utf-8")
+    write_private(state.path / "settings.yaml", settings.model_dump_json())  # a database's URL may hold its password
     access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
     children = [_spawn(state, card, module, own) for module, own in access.items()]
     _wait_until_ready(state, card, children)

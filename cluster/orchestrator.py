@@ -82,7 +82,9 @@ class Orchestrator:
         self.clock = SteadyClock()
         self.joins = Joins(self.clock, state.path / "overlay" / "pending.json")
         self._next_block = int((card.base_port - 10_000) / 64) + 1
-        ledger = Ledger(open_engine(f"sqlite:///{state.path / 'ledger.db'}"), self.clock)
+        ledger_path = state.path / "ledger.db"
+        ledger_path.touch(mode=0o600)  # what SQLite puts beside it is no more open
+        ledger = Ledger(open_engine(f"sqlite:///{ledger_path}"), self.clock)
         ledger.create_tables()
         self.metrics = FleetMetrics()
         self.reconciler = Reconciler(

@@ -1,0 +1,123 @@
+"""What each token opens at the orchestrator: its scope, and nothing beyond."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from autoscaler.types import DRAINING
+from cluster.orchestrator import Orchestrator, create_app
+from cluster.overlay.addresses import node_address
+from cluster.settings import Settings
+from cluster.state import TOKENS, ClusterCard, StateDir
+
+CALLS: dict[str, tuple[str, str, Any]] = {
+    "list nodes": ("GET", "/v1/nodes", None),
+    "buy": ("POST", "/v1/nodes", {"node_type": "gpu", "count": 1, "tags": {}, "call_id": "c"}),
+    "tell activity": ("POST", "/v1/nodes:observe", {"nodes": []}),
+    "end": ("POST", "/v1/nodes:terminate", {"names": []}),
+    "end everything": ("POST", "/v1/drain", None),
+    "read the fleet": ("GET", "/v1/fleet", None),
+}
+SCOPES = {
+    "nobody's": set(),
+    "api": set(),
+    "ray": set(),
+    "join": set(),
+    "report": set(),
+    "fleet": {"read the fleet"},
+    "nodes": set(CALLS),
+}
+
+
+@pytest.fixture
+def orchestrator(tmp_path: Path) -> Orchestrator:
+    settings = Settings(state_dir=tmp_path / "state").resolved()
+    state = StateDir(settings.state_dir)
+    state.prepare()
+    host, base_port = node_address(0).host, node_address(0).base_port
+    return Orchestrator(settings, state, ClusterCard("c1", host, base_port, "http://api", "http://o", 0.0))
+
+
+@pytest.fixture
+def http(orchestrator: Orchestrator) -> Iterator[TestClient]:
+    """Its API; the reconciler does not run."""
+    client = TestClient(create_app(orchestrator))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def name(orchestrator: Orchestrator) -> str:
+    """A launch that is wanted."""
+    return orchestrator.reconciler.launch("gpu", 1, {"ray": "tag"}, "call")[0]
+
+
+@pytest.fixture
+def tokens(orchestrator: Orchestrator, name: str) -> dict[str, str]:
+    """Every token there is, by whose it is."""
+    joined = orchestrator.reconciler.launch("gpu", 1, {}, "another")[0]
+    report = orchestrator.admit(joined, orchestrator.joins.issue(joined))["report_token"]
+    own = {"nobody's": "guessed", "join": orchestrator.joins.issue(name), "report": report}
+    return own | {each: orchestrator.state.token(each) for each in TOKENS}
+
+
+@pytest.mark.parametrize(("holder", "opens"), SCOPES.items())
+def test_a_token_opens_its_scope_and_nothing_else(
+    http: TestClient, tokens: dict[str, str], holder: str, opens: set[str]
+) -> None:
+    headers = {"Authorization": f"Bearer {tokens[holder]}"}
+    answers = {
+        what: http.request(method, path, headers=headers, json=body).status_code
+        for what, (method, path, body) in CALLS.items()
+        if what != "end everything" or holder != "nodes"  # it would wait for the reconciler
+    }
+    assert {what for what, status in answers.items() if status != 401} == opens & answers.keys()
+    assert all(status < 300 for what, status in answers.items() if what in opens)
+
+
+def test_every_token_has_a_scope() -> None:
+    assert {"nobody's", "join", "report", *TOKENS} == SCOPES.keys()
+
+
+def test_without_any_token_nothing_answers(http: TestClient) -> None:
+    assert {http.request(method, path, json=body).status_code for method, path, body in CALLS.values()} == {401}
+    assert {http.get(path).status_code for path in ("/", "/docs", "/openapi.json")} == {404}
+
+
+def test_what_can_be_read_holds_no_secret(http: TestClient, orchestrator: Orchestrator, tokens: dict[str, str]) -> None:
+    headers = {"Authorization": f"Bearer {tokens['nodes']}"}
+    read = http.get("/v1/fleet", headers=headers).text + http.get("/v1/nodes", headers=headers).text
+    assert not [holder for holder, token in tokens.items() if token in read]
+    assert str(orchestrator.settings.database_url) not in read
+
+
+def test_a_worker_reports_for_itself_only_and_its_join_token_is_good_for_one_join(
+    http: TestClient, tokens: dict[str, str], name: str
+) -> None:
+    as_reporter = {"Authorization": f"Bearer {tokens['report']}"}
+    assert http.post("/v1/joined", headers=as_reporter, json={"name": name}).status_code == 403
+    joining = {"name": name, "token": tokens["join"]}
+    assert http.post("/v1/join", json=joining | {"name": "another"}).status_code == 403
+    assert http.post("/v1/join", json=joining).status_code == 200
+    assert http.post("/v1/join", json=joining).status_code == 403
+
+
+def test_ray_hears_which_node_takes_no_new_work_and_for_how_long(
+    http: TestClient, orchestrator: Orchestrator, tokens: dict[str, str], name: str
+) -> None:
+    headers = {"Authorization": f"Bearer {tokens['nodes']}"}
+    orchestrator.reconciler.mark_phase(name, DRAINING, ago_s=30.0)
+    drains = {n["name"]: n["drain"] for n in http.get("/v1/nodes", headers=headers).json()["nodes"]}
+    assert [other for other, drain in drains.items() if drain] == [name]
+    assert drains[name]["left_s"] == pytest.approx(orchestrator.settings.scaling.drain_s - 30.0, abs=2.0)
+
+
+def test_what_it_writes_is_for_its_user_only(orchestrator: Orchestrator, name: str) -> None:
+    state = orchestrator.state.path
+    orchestrator.joins.issue(name)
+    written = [state, *state.rglob("*")]
+    assert {path.name for path in written} >= {"ledger.db", "pending.json", "tokens"}
+    assert [path for path in written if path.stat().st_mode & 0o077] == []
