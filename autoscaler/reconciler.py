@@ -111,8 +111,7 @@ class Reconciler:
 
     def mark_phase(self, name: str, phase: str, ago_s: float = 0.0) -> None:
         """The instance has reached a boot phase, so many seconds ago."""
-        intent = self._launches.get(name)
-        if intent is not None and phase not in intent.phases:
+        if (intent := self._launches.get(name)) is not None and phase not in intent.phases:
             phases = {**intent.phases, phase: self._clock() - ago_s}
             self._launches.change(name, f"it reports: {phase}", phases=phases)
 
@@ -213,8 +212,7 @@ class Reconciler:
             self._close(command)
 
     def _buy(self, command: Buy) -> None:
-        intent = self._launches.get(command.name)
-        if intent is not None:
+        if (intent := self._launches.get(command.name)) is not None:
             node_type = self._node_types[intent.node_type]
             self._start(("buy", intent.name), self._purchasing.buy(intent.name, node_type, command.clouds))
 

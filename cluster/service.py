@@ -4,7 +4,6 @@ import os
 import secrets
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -180,7 +180,7 @@ class Dispatcher:
         _log.info("waits for a worker")
         try:
             async for step in self._run_segment[segment.key.lane](self._sent(segment)):
-                if "first_frame_at" in step:
+                if "report" not in step:
                     self._measures.began(segment.key, segment.key.lane, step["instance"])
                 if await asyncio.to_thread(self._record, segment, step) and "report" in step:
                     self._measures.done(segment.key.lane, segment.end_s - segment.start_s, step["busy_s"])

@@ -67,7 +67,7 @@ def test_a_segment_waits_until_its_first_frame(service: Running) -> None:
     assert backlog(engine).waiting["gpu"][0] == 2
     (claimed,) = service.queue.claim_segments("me", Lane.GPU, 1, 60)
     assert backlog(engine).waiting["gpu"][0] == 2, "claimed, but its machine may still boot"
-    service.queue.first_frame(claimed.key, "me", service.clock[0], "i-1")
+    service.queue.first_frame(claimed.key, "me", "i-1")
     now = backlog(engine)
     assert (now.waiting["gpu"][0], now.running["gpu"]) == (1, 1)
     service.clock[0] += 20
