@@ -18,8 +18,7 @@ class Policy:
 
     `list_lag_s`: how long a cloud may take to list what it has sold; `list_lags_s` where one differs. `unused_limit_s`:
     how long a node may stay that Ray calls busy though none of its resources is in use (a forgotten object holds it).
-    `drain_s`: how long the work of a node that takes no more may go on. `price_tolerance`: by which share a realised
-    price may exceed the accepted one.
+    `drain_s`: how long a draining node's work may go on. `price_tolerance`: the share by which a price may grow.
     """
 
     list_lag_s: float = 10.0
