@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 SIZE = (224, 224)
+_CALM_CPU_S, _CALM_WITHIN_S = 0.15, 30.0
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,30 @@ def _labels() -> Any:
     return labels
 
 
+def _start_ray() -> None:
+    """Ray, calm: what it still starts in the background would be taken from whoever is timed."""
+    import psutil
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+    def cpu_s() -> float:
+        return sum(sum(p.cpu_times()[:2]) for p in psutil.Process().children(recursive=True))
+
+    before, deadline = cpu_s(), time.monotonic() + _CALM_WITHIN_S
+    while time.monotonic() < deadline:
+        time.sleep(1.0)
+        before, used_s = (now := cpu_s()), now - before
+        if used_s < _CALM_CPU_S:
+            return
+
+
 def limit(job: Job) -> Outcome:
     """A loop tuned by hand, without Ray: two decoding threads, one model thread, batches across clips."""
+    started = time.monotonic()
     import torch
 
     torch.set_num_threads(1)
-    started = time.monotonic()
     labels = _labels()
     labels.classify(np.zeros((8, *SIZE, 3), np.uint8), top_k=1)
     warm = time.monotonic()
@@ -107,12 +126,10 @@ def limit(job: Job) -> Outcome:
 
 def ray_data(job: Job) -> Outcome:
     """Ours as a batch job: pipelines.batch on Ray Data."""
-    import ray
-
     from pipelines.batch import run
     from pipelines.batch_job import BatchJob
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    _start_ray()
     with tempfile.TemporaryDirectory() as output:
         started = time.monotonic()
         run(BatchJob(job.clips, output, ("labels",), sampling=job.sampling_text, max_gpus=0))
@@ -122,13 +139,12 @@ def ray_data(job: Job) -> Outcome:
 
 def serve(job: Job) -> Outcome:
     """Ours as requests: segments on a warm replica of the service's deployment, two at a time."""
-    import ray
     from ray import serve as ray_serve
 
     from pipelines.video import SegmentTask
     from serve_apps.models.segments import SegmentModel
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    _start_ray()
     started = time.monotonic()
     deployment = ray_serve.deployment(SegmentModel, max_ongoing_requests=4, ray_actor_options={"num_cpus": 1})
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
@@ -162,7 +178,7 @@ def documented_pattern(job: Job) -> Outcome:
     """Ray's documentation: read_videos -> filter -> resize in map -> a model in map_batches."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    _start_ray()
     step = round(25 / job.fps) if job.fps else 1
     started = time.monotonic()
     frames = ray.data.read_videos(list(job.clips), include_paths=True)
