@@ -143,6 +143,8 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         log_format=settings.log.format,
         log_level=settings.log.level,
         log_path=str(state.logs / "api.log"),
+        traces_endpoint=settings.tracing.endpoint,
+        traces_sample=settings.tracing.sample,
     )
 
 

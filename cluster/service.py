@@ -5,6 +5,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from serve_apps.probing import probe_media
 from serve_apps.running import lifespan_of
 from serve_apps.store import Store
 from serve_apps.tickets import TicketOffice
+from serve_apps.traces import Traces
 from serve_apps.uploads import Uploads
 
 APP_NAME = "aima"
@@ -120,7 +122,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     clock = SteadyClock()
     store, objects = Store(engine, clock), open_storage(settings.storage_uri)
     store.create_tables()
-    lanes, metrics = _lanes(settings), Metrics()
+    lanes, observed = _lanes(settings), _observed(settings, clock)
     analyzers = catalog(lanes, settings.model_places)
     media = MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage)
 
@@ -141,13 +143,37 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         lane_of=analyzers.lane_of,
         readable=readable,
-        measures=metrics,
+        measures=observed.metrics,
+        traces=observed.traces,
     )
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
-    service = _service(settings, store, clock, objects, analyzers, media, _submitted(dispatcher, office), metrics)
+    service = _service(settings, store, clock, objects, analyzers, media, _submitted(dispatcher, office), observed)
     app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
     app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
     return app
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """Where the service sees the fleet, and is seen itself."""
+
+    fleet: FleetReader
+    metrics: Metrics
+    traces: Traces
+
+
+def _observed(settings: ServiceSettings, clock: Callable[[], float]) -> _Observed:
+    token = Path(settings.fleet_token_file).read_text(encoding="utf-8")
+    reader, traces = FleetReader(settings.orchestrator_url, token), Traces()
+    if settings.traces_endpoint:
+        try:
+            from serve_apps import traces_otel as otel  # noqa: PLC0415 - an extra brings what it needs
+
+            sending = otel.exporting_to(settings.traces_endpoint)
+        except ImportError:
+            raise ValueError("tracing.endpoint is set: it needs `pip install 'aima[tracing]'` on the head") from None
+        traces = otel.OpenTelemetryTraces(sending, settings.traces_sample, clock, reader.fleet)
+    return _Observed(reader, Metrics(), traces)
 
 
 def _service(
@@ -158,11 +184,10 @@ def _service(
     analyzers: Catalog,
     media: MediaPolicy,
     submitted: Callable[[str], None],
-    metrics: Metrics,
+    observed: _Observed,
 ) -> Service:
     hub, keys = EventHub(store), Keys(store.engine, clock)
     root_token = Path(settings.api_token_file).read_text(encoding="utf-8")
-    reader = FleetReader(settings.orchestrator_url, Path(settings.fleet_token_file).read_text(encoding="utf-8"))
 
     return Service(
         store=store,
@@ -173,10 +198,11 @@ def _service(
         keys=keys,
         gate=Gate(keys, root_token, clock),
         hub=hub,
-        fleet=reader.fleet,
-        fleet_metrics=reader.metrics,
+        fleet=observed.fleet.fleet,
+        fleet_metrics=observed.fleet.metrics,
         head_memory=head_memory.reader(settings.cluster_id, Path(settings.ray_dir)),
-        metrics=metrics,
+        metrics=observed.metrics,
+        traces=observed.traces,
         catalog=analyzers,
         policy=media,
         submitted=submitted,

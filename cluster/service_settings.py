@@ -39,6 +39,8 @@ class ServiceSettings:
     log_format: Format
     log_level: Level
     log_path: str
+    traces_endpoint: str
+    traces_sample: float
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

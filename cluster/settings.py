@@ -98,6 +98,16 @@ class LogSettings(_Frozen):
     level: Level = "info"
 
 
+class TracingSettings(_Frozen):
+    """OpenTelemetry: the OTLP/HTTP address of a collector, such as http://collector:4318; unset, nothing is traced.
+
+    `sample`: the share of requests that are traced, of those whose caller has not decided. Needs aima[tracing].
+    """
+
+    endpoint: str = ""
+    sample: Annotated[float, Field(ge=0, le=1)] = 1.0
+
+
 class ApiAccessSettings(_Frozen):
     """A cluster elsewhere that the command line talks to: its API, and the file with a key for it."""
 
@@ -184,6 +194,7 @@ class Settings(_Frozen):
     http: HttpSettings = HttpSettings()
     api: ApiAccessSettings = ApiAccessSettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
     models: ModelSettings = ModelSettings()

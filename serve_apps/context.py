@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.errors import InvalidOption
@@ -25,6 +25,7 @@ from serve_apps.pricing import Pricing
 from serve_apps.problems import ProblemError, printable, refuse_fields
 from serve_apps.schemas import AnalysisRequest, AnalysisView, FieldProblem
 from serve_apps.store import Analysis, IdempotencyConflict, Store, Submission
+from serve_apps.traces import Traces
 from serve_apps.uploads import Uploads, UploadState
 
 Fleet = Callable[[], Awaitable[dict[str, Any]]]
@@ -59,6 +60,7 @@ class Service:
     pricing: Pricing = field(default_factory=Pricing)
     keep_days: float | None = None
     metrics: Metrics = field(default_factory=Metrics)
+    traces: Traces = field(default_factory=Traces)
     fleet_metrics: Callable[[], Awaitable[bytes]] = _no_fleet_metrics
     head_memory: Callable[[], Memory | None] = lambda: None
 
@@ -88,7 +90,9 @@ class Service:
             raise ProblemError(404, f"there is no analysis {name!r}", [problem])
         return analysis
 
-    def submit(self, request: AnalysisRequest, idempotency_key: str | None, by: ApiKey) -> tuple[Analysis, bool]:
+    def submit(
+        self, request: AnalysisRequest, idempotency_key: str | None, by: ApiKey, traceparent: str = ""
+    ) -> tuple[Analysis, bool]:
         """Store the request; False if its key had stored it before. Raises the 402, the 409 and the 422."""
         digest = _digest(request)
         # Idempotency keys of different API keys are different: nobody replays another's request by a lucky guess.
@@ -98,7 +102,8 @@ class Service:
             if (earlier := self.store.replay(own, digest)) is not None:
                 return earlier, False
             self._check_budget(by)
-            return self.store.create(self._submission(request, own, digest, by))
+            asked = self._submission(request, own, digest, by)
+            return self.store.create(replace(asked, traceparent=traceparent or None))
         except IdempotencyConflict as error:
             detail = "use a new key for a new request"
             problem = FieldProblem(field="Idempotency-Key", value=printable(idempotency_key), detail=detail)

@@ -21,6 +21,7 @@ from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.measures import Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
+from serve_apps.traces import Traces, trace_id
 
 _log = logging.getLogger(__name__)
 
@@ -72,10 +73,11 @@ class Dispatcher:
         lane_of: LaneOf,
         readable: Callable[[str], str] = str,
         measures: Measures | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._queue, self._run_segment, self._probe, self._readable = queue, run_segment, probe, readable
         self._policy, self._owner, self._lane_of = policy, owner, lane_of
-        self._measures = measures or Measures()
+        self._measures, self._traces = measures or Measures(), traces or Traces()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
@@ -141,12 +143,15 @@ class Dispatcher:
         task.add_done_callback(tasks.discard)
 
     async def _plan_one(self, analysis: Any) -> None:
+        began_at = self._traces.now()
         with logs.about(analysis=analysis.id):
-            await self._plan(analysis)
+            error = await self._plan(analysis)
+        self._traces.planned(analysis.traceparent or "", analysis.id, analysis.created_at, began_at, error)
+        self.wake()
 
-    async def _plan(self, analysis: Any) -> None:
-        """Read the headers, cut the media into segments. Media that cannot be read, or not by what was asked for (see
-        `fitting`), fails here, before a machine is bought."""
+    async def _plan(self, analysis: Any) -> str:
+        """Read the headers, cut the media into segments; why not, or "". Media that cannot be read, or not by what was
+        asked for (see `fitting`), fails here, before a machine is bought."""
         infos, plans = [], []
         try:
             for uri in analysis.media:
@@ -166,10 +171,12 @@ class Dispatcher:
             self._measures.erred("plan", cause_of(error))
             _log.warning("fails before anything is bought: %s", error)
             await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), uri)
+            return str(error)
         except Exception as error:
             self._measures.erred("plan", cause_of(error))
             _log.exception("planning failed; its lease runs out and it is planned again")
-        self.wake()
+            return type(error).__name__
+        return ""
 
     async def _run_one(self, segment: ClaimedSegment) -> None:
         with logs.about(**_facts(segment)):
@@ -178,17 +185,21 @@ class Dispatcher:
     async def _run(self, segment: ClaimedSegment) -> None:
         """Run one segment and record its end, whatever it is."""
         _log.info("waits for a worker")
+        course = self._traces.course(segment)
         try:
             async for step in self._run_segment[segment.key.lane](self._sent(segment)):
+                course.step(step)
                 if "report" not in step:
                     self._measures.began(segment.key, segment.key.lane, step["instance"])
                 if await asyncio.to_thread(self._record, segment, step) and "report" in step:
                     self._measures.done(segment.key.lane, segment.end_s - segment.start_s, step["busy_s"])
         except asyncio.CancelledError:
+            course.failed("stopped")
             raise
         except Exception as error:
-            await asyncio.to_thread(self._fail, segment, error)
+            course.failed(await asyncio.to_thread(self._fail, segment, error))
         finally:
+            course.end()
             self._measures.left(segment.key)
             self._running.pop(segment.key, None)
             self.wake()
@@ -215,15 +226,17 @@ class Dispatcher:
         _log.info("done in %.2f s", step["busy_s"], extra={"instance": instance})
         return self._queue.complete_segment(key, owner, step["report"], instance, step["busy_s"])
 
-    def _fail(self, segment: ClaimedSegment, error: Exception) -> None:
+    def _fail(self, segment: ClaimedSegment, error: Exception) -> str:
         cause = root_cause(error)
         damaged = isinstance(cause, MediaError)
         lines = str(cause).strip().splitlines() or [""]
         message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
         state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
-        _log.warning("%s: %s", "failed for good" if state is SegmentState.FAILED else "failed, tried again", message)
         if state is not None:
-            self._measures.failed(segment.key.lane, cause_of(cause), final=state is SegmentState.FAILED)
+            final = state is SegmentState.FAILED
+            _log.warning("%s: %s", "failed for good" if final else "failed, to be tried again", message)
+            self._measures.failed(segment.key.lane, cause_of(cause), final)
+        return message
 
     async def _renew_leases(self) -> None:
         while True:
@@ -251,8 +264,9 @@ class Dispatcher:
 
 
 def _facts(segment: ClaimedSegment) -> dict[str, str]:
-    key = segment.key
-    return {"analysis": key.analysis_id, "segment": f"{key.media_index}/{key.segment_index} {key.lane}"}
+    key, trace = segment.key, trace_id(segment.traceparent)
+    facts = {"analysis": key.analysis_id, "segment": f"{key.media_index}/{key.segment_index} {key.lane}"}
+    return facts | ({"trace": trace} if trace else {})
 
 
 def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:

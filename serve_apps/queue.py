@@ -37,6 +37,7 @@ class ClaimedSegment:
     end_s: float
     last: bool
     attempts: int
+    traceparent: str = ""
 
     @property
     def analysis_id(self) -> str:

@@ -54,5 +54,6 @@ def claimed_segments(connection: Connection, keys: Sequence[SegmentKey], rows: I
             end_s=row.end_s,
             last=row.last,
             attempts=row.attempts,
+            traceparent=analysis.traceparent or "",
         )
     return [found[key] for key in keys]

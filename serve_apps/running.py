@@ -63,5 +63,6 @@ def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice, 
             office.stop()
             dispatcher.wake()
             await asyncio.gather(*work)
+            await asyncio.to_thread(service.traces.close)
 
     return lifespan

@@ -44,6 +44,7 @@ class Submission:
     webhook: Mapping[str, str] | None = None
     key_id: str | None = None
     expires_at: float | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Analysis:
     first_frame_at: float | None = None
     finished_at: float | None = None
     summarised: bool = False
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)

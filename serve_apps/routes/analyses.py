@@ -23,6 +23,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="Makes a retry harmless: same key and body, same analysis."),
 ]
+TraceParent = Annotated[str, Header(description="W3C Trace Context: the caller's trace goes on here.")]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
 States = Annotated[list[AnalysisState] | None, Query(description="Any of these states.")]
@@ -78,10 +79,15 @@ def _add_submit(router: APIRouter, service: Service) -> None:
 
     @router.post("", status_code=202, responses=responses(402, 409))
     async def submit(
-        request: AnalysisRequest, response: Response, key: submitter, idempotency_key: IdempotencyKey = None
+        request: AnalysisRequest,
+        response: Response,
+        key: submitter,
+        idempotency_key: IdempotencyKey = None,
+        traceparent: TraceParent = "",
     ) -> AnalysisView:
         """Ask for an analysis. It is stored when this answers; workers are bought as needed."""
-        analysis, created = await asyncio.to_thread(service.submit, request, idempotency_key, key)
+        with service.traces.request("POST /v1/analyses", traceparent) as context:
+            analysis, created = await asyncio.to_thread(service.submit, request, idempotency_key, key, context)
         if created:
             asked = f"{len(analysis.media)} media for {', '.join(analysis.analyzers)}"
             _log.info("accepted: %s", asked, extra={"analysis": analysis.id})
