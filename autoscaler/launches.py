@@ -45,7 +45,7 @@ class Launches:
         """Write down a new launch with a name that is unique for ever; returns the name."""
         name = launch_name(prefix, node_type, secrets.token_hex(4))
         self._live[name] = self._ledger.want(name, node_type, tags, why, rival_of)
-        _log.info("%s: %s", name, why, extra={"instance": name})
+        _log.info("%s", why, extra={"instance": name})
         return name
 
     def stray(self, instance: Instance, why: str) -> None:
@@ -73,14 +73,14 @@ class Launches:
         self._live[name] = self._ledger.keep(intent, sentence)
         self._spent.clear()
         self._billed = None
-        _log.warning("%s: %s", name, sentence, extra={"instance": name, "cloud": instance.cloud})
+        _log.warning("%s", sentence, extra={"instance": name, "cloud": instance.cloud})
 
     def change(self, name: str, sentence: str, **values: Any) -> Intent:
         """Write a live launch with other `values`, and why."""
         before = self._live[name]
         self._live[name] = changed = self._ledger.change(before, sentence, **values)
         tell(self.measures, before, changed)
-        _log.info("%s: %s", name, sentence, extra={"instance": name, "cloud": changed.cloud or "none"})
+        _log.info("%s", sentence, extra={"instance": name, "cloud": changed.cloud or "none"})
         return changed
 
     def waits(self, name: str, reason: str) -> None:

@@ -8,7 +8,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -23,6 +31,7 @@ _PHASES = ("bought", "image up", "joined", "Ray up", "model loaded")
 _WINDOWS = {"hour": "burn_usd_per_hour", "day": "day_usd", "month": "month_usd"}
 _ENDING, _OVER = "ending", ("ended", "failed")
 LaneOf = Callable[[str], str]
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class FleetMetrics(Measures):

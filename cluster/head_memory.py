@@ -9,9 +9,18 @@ import psutil
 from cluster.processes import head_processes
 from serve_apps.metrics import Memory
 
+_FIRST_PROCESS = Path("/proc/1/cmdline")
 _CGROUP = Path("/sys/fs/cgroup")
 # Adding up reads a file of each process: not with every scrape.
 _FRESH_S = 15.0
+
+
+def has_own_container(first_process: Path = _FIRST_PROCESS) -> bool:
+    """Whether the head is all that this container is for."""
+    try:
+        return b"cluster.head" in first_process.read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def of_container(cgroup: Path = _CGROUP) -> Memory | None:
@@ -46,7 +55,8 @@ def reader(cluster_id: str, ray_dir: Path) -> Callable[[], Memory]:
     def read() -> Memory:
         nonlocal latest
         if latest is None or time.monotonic() - latest[0] >= _FRESH_S:
-            latest = (time.monotonic(), of_container() or of_processes(cluster_id, ray_dir))
+            own = of_container() if has_own_container() else None
+            latest = (time.monotonic(), own or of_processes(cluster_id, ray_dir))
         return latest[1]
 
     return read

@@ -24,7 +24,7 @@ Level = Literal["debug", "info", "warning", "error"]
 FACTS = ("analysis", "segment", "instance", "cloud", "trace")
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 # They tell each request and connection.
-_TALKATIVE = ("asyncio", "asyncssh", "botocore", "httpcore", "httpx", "kombu", "pymongo", "urllib3", "uvicorn.access")
+_TALKATIVE = ("asyncio", "asyncssh", "botocore", "httpcore", "httpx", "kombu", "pymongo", "urllib3", "uvicorn")
 
 
 @contextlib.contextmanager

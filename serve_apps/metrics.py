@@ -5,7 +5,15 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -15,6 +23,7 @@ from serve_apps.backlog import Backlog
 from serve_apps.measures import CAUSES, Measures, UsefulTime
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+disable_created_metrics()  # type: ignore[no-untyped-call] # they double the series and answer nothing
 _BUSY_BUCKETS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
 T = TypeVar("T")
 
@@ -68,8 +77,9 @@ class Metrics(Measures):
             for outcome in ("done", "retried", "failed"):
                 self._segments.labels(lane.value, outcome)
             self._media_s.labels(lane.value)
-        for cause in CAUSES:
-            self._errors.labels("segment", cause)
+        for stage in ("plan", "segment", "chore"):
+            for cause in CAUSES:
+                self._errors.labels(stage, cause)
         self._registry.register(_Useful(self._useful))
 
     def _add(self, kind: Callable[..., T], name: str, meaning: str, *labels: str, **more: Any) -> T:
