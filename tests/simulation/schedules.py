@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 from rich.console import Console
 from rich.progress import track
@@ -26,8 +26,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.count)
-    with ProcessPoolExecutor(options.processes, max_tasks_per_child=20) as pool:
-        done = pool.map(_outcome, seeds, chunksize=20)
+    # Not ProcessPoolExecutor: with max_tasks_per_child it can stand still (https://github.com/python/cpython/issues/115634).
+    with get_context("spawn").Pool(options.processes, maxtasksperchild=20) as pool:
+        done = pool.imap(_outcome, seeds, chunksize=20)
         outcomes = list(track(done, "schedules", total=options.count, console=Console(stderr=True)))
     failures = [outcome for outcome in outcomes if isinstance(outcome, str)]
     report = {
