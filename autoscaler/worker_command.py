@@ -4,8 +4,6 @@ The cloud shows both to whoever may read the instance, and keeps them. So the on
 worthless after its first use, after 15 minutes, and for any other launch. Everything else comes through the tunnel.
 """
 
-import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 START_COMMAND = ("python", "-m", "cluster.worker")
@@ -60,9 +58,3 @@ def worker_environment(name: str, hub: HubAddress, join_token: str, bounds: Work
         "AIMA_JOIN_TIMEOUT_S": f"{bounds.join_timeout_s:g}",
         "AIMA_MAX_AGE_S": f"{bounds.max_age_s:g}",
     }
-
-
-def start_script(environment: Mapping[str, str], command: tuple[str, ...] = START_COMMAND) -> str:
-    """A POSIX shell script that does the same, for a cloud that takes a script instead of variables and a command."""
-    exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(environment.items())]
-    return "\n".join(["set -eu", *exports, f"exec {shlex.join(command)}", ""])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from serve_apps import views
 from serve_apps.context import Service
 from serve_apps.keys import ApiKey, Scope
-from serve_apps.problems import ProblemError, printable, refuse_fields, responses
+from serve_apps.problems import ProblemError, refuse_fields, refuse_invalid, responses
 from serve_apps.schemas import AnalysisRequest, AnalysisView, AnalyzerChoice, AnalyzerList, FieldProblem, Results, Uri
 from serve_apps.uploads import UploadRefused
 
@@ -75,11 +75,7 @@ async def _asked(service: Service, request: Request, key: ApiKey) -> ImageReques
     try:
         return ImageRequest.model_validate_json(body)
     except ValidationError as error:
-        wrong = [
-            FieldProblem(field=".".join(map(str, e["loc"])) or "body", value=printable(e["input"]), detail=e["msg"])
-            for e in error.errors()
-        ]
-        raise refuse_fields(wrong) from None
+        raise refuse_invalid(error) from None
 
 
 async def _body(request: Request) -> bytes:

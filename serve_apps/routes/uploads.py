@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 
 from serve_apps.context import UPLOAD_ID, Service
 from serve_apps.keys import ApiKey, Scope
-from serve_apps.problems import ProblemError, printable, refuse_fields, responses
+from serve_apps.problems import ProblemError, printable, refuse_fields, refuse_invalid, responses
 from serve_apps.schemas import FieldProblem, Storable
 from serve_apps.uploads import Upload, UploadRefused
 from serve_apps.views import iso
@@ -136,11 +136,7 @@ async def _asked(request: Request) -> UploadRequest:
     try:
         return UploadRequest.model_validate_json(await request.body())
     except ValidationError as error:
-        wrong = [
-            FieldProblem(field=".".join(map(str, e["loc"])) or "body", value=printable(e["input"]), detail=e["msg"])
-            for e in error.errors()
-        ]
-        raise refuse_fields(wrong) from None
+        raise refuse_invalid(error) from None
 
 
 async def _begin(service: Service, asked: UploadRequest, key: ApiKey) -> Upload:

@@ -1,8 +1,6 @@
 """What a rented machine is told, read as the cloud would show it."""
 
-import subprocess
-
-from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, start_script, worker_environment
+from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, worker_environment
 
 HUB = HubAddress("hub.example.org", 2222, "SHA256:" + "k" * 43)
 
@@ -21,18 +19,3 @@ def test_the_machine_learns_its_name_the_hub_and_its_bounds() -> None:
         "AIMA_MAX_AGE_S": "21600",
     }
     assert START_COMMAND == ("python", "-m", "cluster.worker")
-
-
-def test_the_script_sets_every_variable_literally_and_becomes_the_worker() -> None:
-    odd = environment() | {"AIMA_JOIN_TOKEN": "it's $HOME `id`\nand more"}
-    script = start_script(odd, ("env",))
-    done = subprocess.run(
-        ["sh", "-c", script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
-    assert "AIMA_JOIN_TOKEN=it's $HOME `id`\nand more\n" in done.stdout
-    assert "AIMA_HUB=hub.example.org:2222\n" in done.stdout
-    assert script.splitlines()[-1] == "exec env"
-
-
-def test_the_script_fits_the_smallest_limit_of_a_cloud() -> None:
-    assert len(start_script(environment("a" * 128))) < 4_048
