@@ -14,6 +14,7 @@ from pipelines import logs
 from pipelines.batch_job import BatchJob, BatchResult, Kind, Outcome, Task
 from pipelines.batch_pictures import PictureJobs
 from pipelines.batch_segments import SegmentJobs
+from pipelines.batch_wholes import Wholes
 from pipelines.outcomes import Outcomes, media_key
 from pipelines.video import SegmentAnalyzer
 
@@ -62,25 +63,26 @@ def run(job: BatchJob) -> BatchResult:
     """
     kind, outcomes = KINDS[job.kind], Outcomes(job.output_uri)
     plan = kind.plan(job, outcomes.begin(job.identity(), job.resume))
-    result, reports = plan.result, list(plan.done.values())
-    for outcome in reports:
-        result.add(outcome)
-    result.resumed = len(reports)
-    print(
-        f"{result.media} media, {result.segments} {kind.unit}, {result.resumed} done before, "
-        f"{len(result.errors)} errors so far",
-        flush=True,
-    )
-    _check_errors(job, result)
+    result = plan.result
     try:
-        for lane in ("gpu", "cpu"):
-            for outcome in _run_lane(job, plan.left(lane), lane, result):
-                reports.append(outcome)
+        with Wholes(kind, job, plan) as wholes:
+            for outcome in plan.done.values():
+                result.add(outcome)
+                wholes.note(outcome)
+            result.resumed = len(plan.done)
+            print(
+                f"{result.media} media, {result.segments} {kind.unit}, {result.resumed} done before, "
+                f"{len(result.errors)} errors so far",
+                flush=True,
+            )
+            _check_errors(job, result)
+            for lane in ("gpu", "cpu"):
+                for outcome in _run_lane(job, plan.left(lane), lane, result):
+                    wholes.note(outcome)
     finally:
         _end_lingering_actors()
         for key, errors in _by_media(result.errors).items():
             outcomes.add_errors(key, errors)
-    kind.write_whole(job, plan, reports, {error["media_uri"] for error in result.errors})
     outcomes.finish(result.manifest())
     return result
 

@@ -136,6 +136,10 @@ class Kind(Protocol):
         """Run a task, given as a dict, on a worker. Media that cannot be read are errors in the outcome."""
         ...
 
-    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome], failed: set[str]) -> None:
-        """Write insights and a manifest for all that is whole. `failed` are the URIs of media with errors."""
+    def whole_of(self, name: str) -> str:
+        """What a task belongs to, by its name: a media item, or a bundle of pictures."""
+        ...
+
+    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        """Write insights and a manifest of something of which all tasks have succeeded, with these outcomes."""
         ...

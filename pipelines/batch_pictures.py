@@ -81,13 +81,13 @@ class PictureJobs:
     def perform(self, analyzer: SegmentAnalyzer, name: str, task: Mapping[str, Any]) -> Outcome:
         return {"name": name} | analyse_bundle(analyzer, PicturesTask.from_dict(task))
 
-    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome], failed: set[str]) -> None:
-        parts: dict[str, list[str]] = {}
-        for outcome in outcomes:
-            parts.setdefault(outcome["name"].rpartition("-")[0], []).extend(outcome["parts"])
-        for key, names in parts.items():
-            wanted = [name for name in job.analyzers if name in names]
-            write_picture_results(f"{job.output_uri.rstrip('/')}/media/{key}", wanted)
+    def whole_of(self, name: str) -> str:
+        return name.rpartition("-")[0]
+
+    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        found = {name for outcome in outcomes for name in outcome["parts"]}
+        folder = f"{job.output_uri.rstrip('/')}/media/{self.whole_of(outcomes[0]['name'])}"
+        write_picture_results(folder, [name for name in job.analyzers if name in found])
 
 
 def analyse_bundle(models: SegmentAnalyzer, task: PicturesTask) -> Outcome:

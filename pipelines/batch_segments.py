@@ -38,11 +38,12 @@ class SegmentJobs:
         except MediaError as error:
             return outcome | _error(error) | {"segment_index": segment_task.segment.index}
 
-    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome], failed: set[str]) -> None:
-        media = {media_key(task.media_uri): task for task in plan.tasks.values()}
-        for task in media.values():
-            if without_query(task.media_uri) not in failed:
-                write_results(task.output_uri, task.media_uri, task.info.duration_s, job.analyzers)
+    def whole_of(self, name: str) -> str:
+        return name.rsplit("-", 2)[0]
+
+    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        task = plan.tasks[outcomes[0]["name"]]
+        write_results(task.output_uri, task.media_uri, task.info.duration_s, job.analyzers)
 
 
 def plan(job: BatchJob, probe: Probe) -> tuple[dict[str, SegmentTask], BatchResult]:

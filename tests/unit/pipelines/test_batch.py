@@ -1,6 +1,7 @@
 """Planning a batch job, its command line, and what it leaves for the run after a crash."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,9 +12,10 @@ pytest.importorskip("av")
 from pipelines.analyzers import default_analyzers
 from pipelines.batch import TooManyErrors, _check_errors, wanted_actors
 from pipelines.batch_command import parse
-from pipelines.batch_job import BatchJob, BatchResult
+from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch_pictures import PictureJobs, with_media
 from pipelines.batch_segments import plan
+from pipelines.batch_wholes import Wholes
 from pipelines.outcomes import OtherJob, Outcomes, media_key
 from pipelines.sources import probe
 from tests import media
@@ -79,6 +81,45 @@ def test_pictures_are_bundled_and_what_is_done_is_not_bundled_again(tmp_path: Pa
     assert resumed.left("gpu") == {name: task for name, task in gpu.items() if name != middle}
     assert resumed.left("cpu") == fresh.left("cpu")
     assert (resumed.result.media, resumed.result.segments) == (10, 6)
+
+
+class Notes:
+    """A kind of media that notes what was whole."""
+
+    unit = "items"
+
+    def __init__(self) -> None:
+        self.whole: list[list[str]] = []
+
+    def plan(self, job: BatchJob, finished: object) -> Plan:
+        raise AssertionError("it is planned already")
+
+    def perform(self, analyzer: object, name: str, task: object) -> Outcome:
+        raise AssertionError("nothing is to be done")
+
+    def whole_of(self, name: str) -> str:
+        return name[0]
+
+    def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        if outcomes[0]["name"][0] == "x":
+            raise OSError("the disk is full")
+        self.whole.append([outcome["name"] for outcome in outcomes])
+
+
+def test_what_is_whole_is_written_when_it_is_and_what_is_broken_never() -> None:
+    notes, result = Notes(), BatchResult()
+    result.add({"name": "c", "media_uri": "c", "error": "half of it makes no sense"})
+    plan = Plan(dict.fromkeys(["a1", "a2", "b1", "b2", "c1"]), {"d1": {"name": "d1"}}, result)
+    with Wholes(notes, BatchJob((), "o", ()), plan) as wholes:
+        for name in ("d1", "a2", "b1", "c1", "a1"):
+            wholes.note({"name": name})
+        wholes.note({"name": "b2", "error": "broken"})
+    assert sorted(notes.whole) == [["a2", "a1"], ["d1"]]
+    with (
+        pytest.raises(OSError, match="the disk is full"),
+        Wholes(notes, BatchJob((), "o", ()), Plan({"x": 0}, {}, result)) as wholes,
+    ):
+        wholes.note({"name": "x"})
 
 
 def test_a_bundle_counts_its_pictures_and_their_errors() -> None:
