@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=2.0, help="0: every frame")
     parser.add_argument("--side", type=int, default=224, help="frames are decoded to this width and height")
     parser.add_argument("--peers", default=",".join(PEERS))
-    parser.add_argument("--timeout-s", type=float, default=600, help="for one run; who is late is left out")
+    parser.add_argument("--timeout-s", type=float, default=600, help="for one run; who is late is left out then")
     parser.add_argument("--plot", type=Path, help="write a bar chart here (PNG)")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -44,31 +45,53 @@ def main() -> None:
         job = Path(folder, "job.json")
         clips = [str(path) for path in make_clips(Path(folder), options.clips)]
         job.write_text(json.dumps({"clips": clips, "fps": options.fps, "side": options.side}))
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in options.peers.split(",")}
-        for round_number in range(options.runs):
-            for name, results in list(runs.items()):
-                if (run := measured(name, job, options.timeout_s)) is None:
-                    print(f"round {round_number + 1} {name}: not within {options.timeout_s:g} s", flush=True)
-                    del runs[name]
-                    continue
-                results.append(run)
-                print(f"round {round_number + 1} {name}: {_line(run)}", flush=True)
+        runs, late = all_runs(options.peers.split(","), options.runs, job, options.timeout_s)
     report = summary(runs)
     for name, row in report.items():
         print(
             f"{name:20} {row['cold_s']:7.1f} s cold {row['warm_s']:7.1f} s warm {row['ratio']:6.2f} x limit "
             f"{row['cpu_s']:7.1f} CPU s {row['peak_mib']:6.0f} MiB  same labels {row['agreement']:.1%}"
         )
+    for name, run in late.items():
+        at_least = f"more than {run['ratio']:.1f} x limit" if "ratio" in run else "there is no limit to compare with"
+        print(f"{name:20} not within {options.timeout_s:g} s: {at_least}, {run['peak_mib']:.0f} MiB")
     if options.plot:
         draw(report, options.plot)
     if options.json:
-        others = [name for name in report if name != "limit"]
-        ratios = {name: round(report[name]["ratio"], 3) for name in others}
-        print(json.dumps({"ratio_to_limit": ratios, "peak_mib": {n: round(r["peak_mib"]) for n, r in report.items()}}))
+        told = {name: row for name, row in (report | late).items() if "ratio" in row}
+        ratios = {name: round(row["ratio"], 3) for name, row in told.items() if name != "limit"}
+        peaks = {name: round(row["peak_mib"]) for name, row in told.items()}
+        print(json.dumps({"ratio_to_limit": ratios, "peak_mib": peaks, "at_least": list(late)}))
 
 
-def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any] | None:
-    """One run: its own figures, the CPU seconds of all its processes, and their peak memory. None if too late."""
+def all_runs(
+    peers: Sequence[str], rounds: int, job: Path, timeout_s: float
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, float]]]:
+    """Every contestant's runs, and of those that came too late (and were left out then) what they took at least."""
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
+    late: dict[str, dict[str, float]] = {}
+    seconds: dict[str, float] = {}
+    for round_number in range(rounds):
+        for name in [name for name in peers if name not in late]:
+            started = time.monotonic()
+            run = measured(name, job, timeout_s)
+            seconds[name] = time.monotonic() - started
+            if "cold_s" in run:
+                runs[name].append(run)
+            else:
+                del runs[name]
+                late[name] = run | ({"ratio": timeout_s / runs["limit"][-1]["cold_s"]} if runs.get("limit") else {})
+            usual_s = sum(seconds.values()) / len(seconds)
+            once = sum(seconds.get(n, usual_s) for n in peers if n not in late)
+            rest = peers[peers.index(name) + 1 :]
+            left_s = sum(seconds.get(n, usual_s) for n in rest if n not in late) + once * (rounds - 1 - round_number)
+            said = _line(run) if "cold_s" in run else f"not within {timeout_s:g} s"
+            print(f"round {round_number + 1}/{rounds} {name}: {said}; about {left_s:.0f} s left", flush=True)
+    return runs, late
+
+
+def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
+    """One run: its own figures (none if it was too late), the CPU seconds of all its processes, their peak memory."""
     command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     peak, cpu_s = 0, {process.pid: 0.0}
@@ -79,7 +102,7 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any] | None:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
             process.communicate()
-            return None
+            return {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
         peak = max(peak, sum(_watch(member, cpu_s) for member in _tree(process)))
         time.sleep(0.25)
     output = process.stdout.read()
