@@ -63,26 +63,28 @@ def _read_ahead(uris: Sequence[str], read: Callable[[str], Pixels | MediaError])
 
 
 class _Together:
-    """Gives a run its pictures in batches of one size, in order."""
+    """Gives a run its pictures in batches of one size, in order. They are copied: each that is mapped holds a file."""
 
     def __init__(self, run: SegmentRun) -> None:
         self._run = run
-        self._pixels: Pixels = []
+        self._pixels = np.empty((0, 0, 0, 3), np.uint8)
         self._numbers: list[int] = []
 
     def add(self, number: int, pixels: NDArray[np.uint8]) -> None:
-        if self._pixels and self._pixels[0].shape != pixels.shape:
+        height, width = pixels.shape[:2]
+        if self._pixels.shape[1:3] != (height, width):
             self.flush()
-        self._pixels.append(pixels)
+            self._pixels = np.empty((frames_per_batch((height, width)), height, width, 3), np.uint8)
+        self._pixels[len(self._numbers)] = pixels
         self._numbers.append(number)
-        if len(self._pixels) >= frames_per_batch((pixels.shape[0], pixels.shape[1])):
+        if len(self._numbers) == len(self._pixels):
             self.flush()
 
     def flush(self) -> None:
-        if self._pixels:
+        if count := len(self._numbers):
             numbers = np.array(self._numbers, np.int64)
-            self._run.add(FrameBatch(np.stack(self._pixels), np.zeros(len(numbers)), numbers))
-            self._pixels, self._numbers = [], []
+            self._run.add(FrameBatch(self._pixels[:count], np.zeros(count), numbers))
+            self._pixels, self._numbers = np.empty_like(self._pixels), []
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
