@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
 
 _READY_TIMEOUT_S = 120.0
+_API_RESTART_S = 20.0
 _DRAIN_TIMEOUT_S = 75.0
 _STOP_GRACE_S = 3.0
 _STOP_ROUNDS = 4
@@ -43,7 +45,10 @@ def up(
     """
     state = StateDir(settings.state_dir)
     if (running := state.read_card()) is not None:
-        if is_ready(running):
+        if _comes_back(state, running):
+            if not _orchestrator_listens(running):
+                say(f"the orchestrator of {running.cluster_id} has ended: starting it again, Ray goes on as it is")
+                _start_orchestrator(state, running, environment)
             return running
         say(f"{running.cluster_id} was left here and does not answer: starting its head again, its workers go on")
         return _revive(settings, state, running, environment)
@@ -73,11 +78,23 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
     return card
 
 
+def _start_orchestrator(state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
+    """Start it with what the running cluster was told. Without it the API answers, but nothing is bought or ended."""
+    child = _spawn(state, card, "cluster.orchestrator", access_variables(environment))
+    _wait_until(lambda: _orchestrator_listens(card), "the orchestrator", state, [child])
+
+
+def _orchestrator_listens(card: ClusterCard) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((card.host, card.address.orchestrator_port), 2):
+        return True
+    return False
+
+
 def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
     write_private(state.path / "settings.yaml", settings.model_dump_json())  # a database's URL may hold its password
     access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
     children = [_spawn(state, card, module, own) for module, own in access.items()]
-    _wait_until_ready(state, card, children)
+    _wait_until(lambda: is_ready(card), "the API", state, children)
 
 
 def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bool:
@@ -114,6 +131,23 @@ def is_ready(card: ClusterCard) -> bool:
         return httpx.get(f"{card.api_url}/v1/health", timeout=2).status_code == httpx.codes.OK
     except httpx.HTTPError:
         return False
+
+
+def _comes_back(state: StateDir, card: ClusterCard) -> bool:
+    """Whether the API answers: at once or, while the head lives, within the time that Serve needs to start it anew."""
+    deadline = time.monotonic() + _API_RESTART_S
+    while not is_ready(card):
+        head = head_processes(card.cluster_id, state.ray_dir(card.cluster_id))
+        if time.monotonic() > deadline or not any("cluster.head" in _words(process) for process in head):
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def _words(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def _new_card(settings: Settings) -> ClusterCard:
@@ -154,14 +188,14 @@ def _log_path(state: StateDir, module: str) -> Path:
     return state.logs / f"{module.rsplit('.', 1)[1]}.log"
 
 
-def _wait_until_ready(state: StateDir, card: ClusterCard, children: list[subprocess.Popen[bytes]]) -> None:
+def _wait_until(ready: Callable[[], bool], what: str, state: StateDir, children: list[subprocess.Popen[bytes]]) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    while not is_ready(card):
+    while not ready():
         for child in children:
             if child.poll() is not None:
                 raise ClusterError(_last_words(state, str(child.args[-1])))  # type: ignore[index]
         if time.monotonic() > deadline:
-            raise ClusterError(f"the API did not answer within {_READY_TIMEOUT_S:.0f} s; see {state.logs}")
+            raise ClusterError(f"{what} did not answer within {_READY_TIMEOUT_S:.0f} s; see {state.logs}")
         time.sleep(0.1)
 
 

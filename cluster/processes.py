@@ -28,7 +28,8 @@ def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
     """
     everything = list(psutil.process_iter())
     marked = [p for p in everything if _environment(p).get(MARKER) == cluster_id]
-    workers = _with_descendants([p for p in marked if _WORKERS_MARKER in _environment(p)])
+    # Rented from a fake cloud on this machine, workers carry no mark of the cluster's, yet write beside its head.
+    workers = _with_descendants([p for p in everything if _WORKERS_MARKER in _environment(p)])
     writing = [p for p in everything if _writes_below(p, ray_dir)]
     found = _with_descendants([*marked, *writing])
     return list(_alive(process for pid, process in found.items() if pid not in workers))

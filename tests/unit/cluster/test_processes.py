@@ -32,6 +32,7 @@ def test_the_heads_leftovers_are_told_from_its_workers(tmp_path: Path) -> None:
         sleeping(mark) as head,
         sleeping({}, ray_dir / "worker.out") as orphan,  # its title lies over its environment, its parent is dead
         sleeping(mark | {"AIMA_INSTANCE": "w1"}, ray_dir / "raylet.out") as worker,
+        sleeping({"AIMA_INSTANCE": "w2"}, ray_dir / "rented.out") as rented,  # from a fake cloud on this machine
         sleeping({MARKER: "another"}, tmp_path / "other.out") as stranger,
         sleeping({}, tmp_path / f"{CLUSTER}-like.out") as namesake,
     ):
@@ -39,4 +40,4 @@ def test_the_heads_leftovers_are_told_from_its_workers(tmp_path: Path) -> None:
         everything = {process.pid for process in processes(CLUSTER)}
     assert left == {head, orphan}
     assert everything == {head, worker}
-    assert not {stranger, namesake} & (left | everything)
+    assert not {rented, stranger, namesake} & (left | everything)
