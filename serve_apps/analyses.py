@@ -15,6 +15,8 @@ from typing import Any
 MAX_ATTEMPTS = 5
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
+# How long an analysis waits for storage or a database that fails, before its attempts count. Each needs a machine.
+_OUTAGE_LIMIT_S = 600.0
 # Until something has been measured: seconds of media that one running segment analyses per second.
 _ASSUMED_SPEED = 2.0
 _GONE = ("ended", "failed", "ending")
@@ -107,6 +109,17 @@ def after_segment_failure(attempts: int, max_attempts: int, retryable: bool) -> 
 def retry_at(attempt: int, now: float) -> float:
     """When (epoch seconds) to try again after the `attempt`-th failure: 0.5 s, doubling, at most a minute."""
     return now + min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(max(0, attempt - 1), 30))
+
+
+def after_outage_at(since: float, now: float) -> float | None:
+    """When to try again what has failed for no fault of its own, `since` (epoch seconds) nothing of it has succeeded.
+
+    After half as long again, at most a minute; None when it has lasted for ten minutes.
+    """
+    lasted_s = now - since
+    if lasted_s >= _OUTAGE_LIMIT_S:
+        return None
+    return now + min(_LONGEST_RETRY_S, max(_FIRST_RETRY_S, lasted_s / 2))
 
 
 def progress(groups: Sequence[SegmentGroup]) -> Progress:

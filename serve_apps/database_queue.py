@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, tuple_, update
 
 from serve_apps.analyses import (
     FINISHED,
@@ -11,6 +11,7 @@ from serve_apps.analyses import (
     AnalysisState,
     Lane,
     SegmentState,
+    after_outage_at,
     after_segment_failure,
     retry_at,
 )
@@ -19,7 +20,7 @@ from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.queue_rows import claimed_segments, planned_rows
 from serve_apps.settling import NO_LEASE, OPEN, finish, settle, update_analysis
 from serve_apps.store import Analysis, as_analysis
-from serve_apps.tables import analyses, lock_analysis, reading, record_event, segments, writing
+from serve_apps.tables import analyses, events, lock_analysis, reading, record_event, segments, writing
 
 _s, _a = segments.c, analyses.c
 _KEY = (_s.analysis_id, _s.media_index, _s.segment_index, _s.lane)
@@ -123,7 +124,9 @@ class DatabaseQueue:
             settle(connection, row, now)
         return True
 
-    def fail_segment(self, key: SegmentKey, owner: str, error: str, retryable: bool) -> SegmentState | None:
+    def fail_segment(
+        self, key: SegmentKey, owner: str, error: str, retryable: bool, outage: bool = False
+    ) -> SegmentState | None:
         now = self._clock()
         with writing(self._engine) as connection:
             row = lock_analysis(connection, key.analysis_id)
@@ -131,10 +134,13 @@ class DatabaseQueue:
             attempts = connection.execute(mine).scalar_one_or_none()
             if row is None or attempts is None:
                 return None
-            state = after_segment_failure(attempts + 1, self._max_attempts, retryable)
+            again_at = after_outage_at(_failing_since(connection, key.analysis_id, now), now) if outage else None
+            if again_at is None:
+                attempts, again_at = attempts + 1, retry_at(attempts + 1, now)
+            state = after_segment_failure(attempts, self._max_attempts, retryable)
             over = state is SegmentState.FAILED
-            values = {"state": state.value, "attempts": attempts + 1, "error": error, "started_at": None}
-            values |= {"finished_at": now} if over else {"not_before": retry_at(attempts + 1, now)}
+            values = {"state": state.value, "attempts": attempts, "error": error, "started_at": None}
+            values |= {"finished_at": now} if over else {"not_before": again_at}
             connection.execute(update(segments).where(_is(key)).values(values | NO_LEASE))
             kind = EventKind.SEGMENT_FAILED if over else EventKind.SEGMENT_RETRIED
             record_event(connection, key.analysis_id, now, kind, {**_place(key), "error": error})
@@ -158,6 +164,14 @@ class DatabaseQueue:
         with reading(self._engine) as connection:
             total = select(func.sum(_s.end_s - _s.start_s)).where(_s.state.in_(OPEN), _s.lane == lane.value)
             return float(connection.execute(total).scalar() or 0.0)
+
+
+def _failing_since(connection: Connection, analysis_id: str, now: float) -> float:
+    """When the first attempt failed after which nothing of the analysis has been done."""
+    of_it = events.c.analysis_id == analysis_id
+    done = select(func.max(events.c.id)).where(of_it, events.c.kind == EventKind.SEGMENT_DONE.value).scalar_subquery()
+    failed = select(func.min(events.c.at)).where(of_it, events.c.kind == EventKind.SEGMENT_RETRIED.value)
+    return float(connection.execute(failed.where(events.c.id > func.coalesce(done, 0))).scalar() or now)
 
 
 def _key(row: Any) -> SegmentKey:

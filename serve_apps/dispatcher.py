@@ -19,7 +19,7 @@ from pipelines.sampling import Segment, plan_segments
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
-from serve_apps.measures import Measures, cause_of
+from serve_apps.measures import OUTAGES, Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 from serve_apps.traces import Traces, trace_id
 
@@ -231,7 +231,8 @@ class Dispatcher:
         damaged = isinstance(cause, MediaError)
         lines = str(cause).strip().splitlines() or [""]
         message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
-        state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged)
+        outage = cause_of(cause) in OUTAGES
+        state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged, outage=outage)
         if state is not None:
             final = state is SegmentState.FAILED
             _log.warning("%s: %s", "failed for good" if final else "failed, to be tried again", message)

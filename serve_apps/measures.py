@@ -16,6 +16,8 @@ _CAUSES = (
     ("database", {"SQLAlchemyError"}),
     ("storage", {"BotoCoreError", "ClientError", "ArrowException", "OSError"}),
 )
+# Causes that lie neither in what is analysed nor in who analyses it.
+OUTAGES = ("database", "storage")
 CAUSES = ("media", *(cause for cause, _names in _CAUSES), "other")
 
 

@@ -89,8 +89,13 @@ class Queue(Protocol):
         """It is done; `report` is a `SegmentReport` as a dict. False, and nothing counts, if it had ended before."""
         ...
 
-    def fail_segment(self, key: SegmentKey, owner: str, error: str, retryable: bool) -> SegmentState | None:
-        """An attempt failed; where the segment goes. None if the lease is not the owner's any more."""
+    def fail_segment(
+        self, key: SegmentKey, owner: str, error: str, retryable: bool, outage: bool = False
+    ) -> SegmentState | None:
+        """An attempt failed; where the segment goes. None if the lease is not the owner's any more.
+
+        `outage`: neither the segment nor its worker is to blame, but storage or a database: that is waited for.
+        """
         ...
 
     def release(self, owner: str) -> int:

@@ -278,6 +278,36 @@ def test_failures_back_off_then_fail_the_analysis_and_keep_what_is_done(
     assert kinds(store, analysis)[-2:] == [EventKind.SEGMENT_FAILED, EventKind.FAILED]
 
 
+def test_an_outage_uses_up_no_attempt_for_ten_minutes_in_which_nothing_is_done(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis = planned(store, queue, 2)
+    bad, good = queue.claim_segments("me", Lane.GPU, 2, 10_000)
+
+    def fails() -> SegmentState | None:
+        return queue.fail_segment(bad.key, "me", "OSError: no space left", retryable=True, outage=True)
+
+    def claimed_again() -> ClaimedSegment:
+        while not (claimed := queue.claim_segments("me", Lane.GPU, 1, 10_000)):
+            clock.now += 5.0
+        return claimed[0]
+
+    start = clock.now
+    while clock.now - start < 500:
+        assert fails() is SegmentState.PENDING
+        assert claimed_again().attempts == 0
+    assert queue.complete_segment(good.key, "me", REPORT, "i-1", 1.0)  # some storage works: the time begins again
+    tried = clock.now
+    while clock.now - tried < 600:
+        assert fails() is SegmentState.PENDING
+        assert claimed_again().attempts == 0
+    for attempt in (1, 2):
+        assert fails() is SegmentState.PENDING
+        assert claimed_again().attempts == attempt
+    assert fails() is SegmentState.FAILED
+    assert state_of(store, analysis) is AnalysisState.FAILED
+
+
 def test_a_hopeless_segment_does_not_stop_the_others(store: Store, queue: DatabaseQueue) -> None:
     analysis = planned(store, queue, 2)
     bad = claim_one(queue)

@@ -12,6 +12,7 @@ from serve_apps.analyses import (
     Busy,
     SegmentGroup,
     SegmentState,
+    after_outage_at,
     after_segment_failure,
     analysis_state,
     attribute_cost,
@@ -62,6 +63,20 @@ def test_failures_are_retried_until_they_are_too_many_or_hopeless() -> None:
 @given(attempt=st.integers(1, 10_000), now=st.floats(0, 4e9))
 def test_retries_come_later_and_later_but_within_a_minute(attempt: int, now: float) -> None:
     assert now < retry_at(attempt, now) <= retry_at(attempt + 1, now) <= now + 60.0
+
+
+@given(since=st.floats(1e9, 4e9), lasted_s=st.floats(0, 599))
+def test_an_outage_is_waited_for_more_and_more_patiently(since: float, lasted_s: float) -> None:
+    again = after_outage_at(since, since + lasted_s)
+    assert again is not None
+    assert 0.49 <= again - (since + lasted_s) <= 60.01
+    later = after_outage_at(since, since + lasted_s / 2)
+    assert later is not None
+    assert later - (since + lasted_s / 2) <= again - (since + lasted_s) + 0.01
+
+
+def test_an_outage_of_ten_minutes_is_no_outage_any_more() -> None:
+    assert after_outage_at(1000.0, 1600.0) is None
 
 
 def test_progress_is_of_media_seconds() -> None:

@@ -70,8 +70,10 @@ class OneAnalysis:
     ) -> bool:
         return self._over("done", key.segment_index, report, instance, busy_s)
 
-    def fail_segment(self, key: SegmentKey, owner: str, error: str, retryable: bool) -> SegmentState | None:
-        self._over("failed", key.segment_index, error, retryable)
+    def fail_segment(
+        self, key: SegmentKey, owner: str, error: str, retryable: bool, outage: bool = False
+    ) -> SegmentState | None:
+        self._over("failed", key.segment_index, error, retryable, outage)
         return SegmentState.FAILED
 
     def release(self, owner: str) -> int:
@@ -155,14 +157,30 @@ def test_a_lease_that_ran_out_unnoticed_does_not_start_its_segment_twice() -> No
 
 def test_damage_is_told_in_its_own_words_and_not_tried_again() -> None:
     queue, _workers = dispatch(3)
-    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", False) in queue.told
+    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", False, False) in queue.told
 
 
 def test_a_workers_death_is_tried_again() -> None:
     queue, _workers = dispatch(3)
-    ((_failed, _index, error, retryable),) = [told for told in queue.told if told[:2] == ("failed", 1)]
+    ((_failed, _index, error, retryable, outage),) = [told for told in queue.told if told[:2] == ("failed", 1)]
     assert retryable
+    assert not outage
     assert error.startswith("ActorDiedError: ")
+
+
+def test_a_full_disk_is_an_outage_that_is_nobodys_attempt() -> None:
+    async def work() -> OneAnalysis:
+        async def run(_task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+            yield {"instance": "w"}
+            raise RayTaskError("analyze", "Traceback ...", OSError(28, "No space left on device")).as_instanceof_cause()
+
+        stop = asyncio.Event()
+        queue = OneAnalysis(1, stop)
+        dispatcher = Dispatcher(queue, {Lane.GPU: run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu")
+        await dispatcher.run(stop)
+        return queue
+
+    assert ("failed", 0, "OSError: [Errno 28] No space left on device", True, True) in asyncio.run(work()).told
 
 
 def test_one_worker_is_never_given_more_than_its_share() -> None:
