@@ -67,6 +67,7 @@ class Account:
         self.faults = Faults()
         self.machines: dict[str, Machine] = {}
         self.calls: list[str] = []
+        self.good_lists: list[float] = []
         self._skew_s = 0.0
 
     def now(self) -> float:
@@ -143,18 +144,20 @@ class Account:
         return booted and machine.quirk not in ("stuck", "image_missing")
 
     def bill(self) -> dict[str, Any]:
-        """What everything cost until now."""
+        """What everything cost until now. `good_lists`: when its list was had as it is. Times in unix seconds."""
         now = self.now()
         lines = {
             m.machine_id: {
                 "name": m.name,
                 "alive": m.alive(now),
+                "created_at": m.created_at,
+                "ended_at": None if m.alive(now) else m.ended_at,
                 "billed_s": m.billed_s(now),
                 "usd": m.billed_s(now) * m.price_usd_per_hour / 3600,
             }
             for m in self.machines.values()
         }
-        return {"balance_usd": self.balance_usd(), "machines": lines}
+        return {"balance_usd": self.balance_usd(), "machines": lines, "good_lists": self.good_lists}
 
     def close(self) -> None:
         """End every process."""

@@ -32,6 +32,8 @@ async def perform(account: Account, call: Call, do: Callable[[Fault | None], Res
     account.calls.append(call)
     fault = account.faults.take(call)
     if fault is None:
+        if call == "list":
+            account.good_lists.append(account.now())
         return do(None)
     spoiled = fault.cut or fault.answer is not None
     response = do(fault) if fault.done or not spoiled else None

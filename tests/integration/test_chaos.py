@@ -1,0 +1,21 @@
+"""A short storm on the whole product; `python -m tests.chaos --minutes 60` is the long one."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SEED, MINUTES = 1, 0.5
+
+
+@pytest.mark.timeout(420)
+def test_a_storm_loses_nothing_and_leaves_nothing() -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--seed", str(SEED), "--minutes", str(MINUTES), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr[-6000:]
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert (report["lost"], report["instances_left"], report["orphans"]) == (0, 0, 0)
+    assert report["ledger_difference_s"] <= 5
+    assert report["accepted"] >= 5
+    assert len(report["faults"]) >= 3, "the storm was none"
