@@ -12,14 +12,13 @@ from autoscaler.types import Equipment, Intent, IntentState
 from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, worker_environment
 from cluster.admission import Admission, Fleet
 from cluster.joins import Joins
-from cluster.lanes import resource_flags
+from cluster.lanes import OBJECT_STORE_BYTES, resource_flags
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.hub import Hub, load_host_key
 from cluster.overlay.ports import is_free
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 
-_OBJECT_STORE_BYTES = 512 * 1024**2
 _RETIRE_EVERY_S = 2.0
 _UNSHARE = (("unshare", "--net", "--"), ("unshare", "--user", "--map-root-user", "--net", "--"))
 
@@ -122,7 +121,7 @@ class Gateway:
             "drain_s": self._settings.scaling.drain_s,
             "silence_s": self._settings.overlay.silence_s,
             "needs_gpu": bool(shape.gpus) and rented and self._settings.overlay.check_gpu,
-            "object_store_bytes": _OBJECT_STORE_BYTES,
+            "object_store_bytes": OBJECT_STORE_BYTES,
             "ray_start_flags": [
                 f"--address={self._card.address.gcs_address}",
                 *resource_flags(shape),

@@ -5,6 +5,8 @@ import json
 from cluster.settings import NodeTypeSettings
 
 CPU_LANE_RESOURCE = "cpu_lane"
+# Of a worker: frames never cross it, so it holds what small objects there are.
+OBJECT_STORE_BYTES = 512 * 1024**2
 
 
 def ray_resources(shape: NodeTypeSettings) -> dict[str, float]:

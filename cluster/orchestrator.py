@@ -30,7 +30,7 @@ from cluster.environment import without_secrets
 from cluster.fleet_metrics import FleetMetrics
 from cluster.gateway import Gateway, ReconcilerFleet
 from cluster.joins import Joins, Refused
-from cluster.lanes import resource_flags
+from cluster.lanes import OBJECT_STORE_BYTES, resource_flags
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import is_free
 from cluster.settings import Settings
@@ -38,7 +38,6 @@ from cluster.state import ClusterCard, StateDir
 from cluster.steady_clock import SteadyClock
 from pipelines import logs
 
-_OBJECT_STORE_BYTES = 512 * 1024**2
 _DRAIN_TIMEOUT_S = 60.0
 
 
@@ -159,7 +158,7 @@ class Orchestrator:
             "ray_start_flags": [
                 f"--address={self.card.address.gcs_address}",
                 *resource_flags(shape),
-                f"--object-store-memory={_OBJECT_STORE_BYTES}",
+                f"--object-store-memory={OBJECT_STORE_BYTES}",
                 *address.ray_start_flags(),
             ],
         }

@@ -27,7 +27,7 @@ _PATTERNS = (
     # RUNPOD_API_KEY=..., "secret": "...", token='...'
     (
         re.compile(
-            rf"([\w.-]*(?:{_NAMES})[\w.-]*[\"']?\s*[:=]\s*[\"']?)(?!(?:bearer|basic)\b)[^\s\"',;&}}\])]{{6,}}", re.I
+            rf"((?:{_NAMES})[\w.-]{{0,40}}[\"']?\s*[:=]\s*[\"']?)(?!(?:bearer|basic)\b)[^\s\"',;&}}\])]{{6,}}", re.I
         ),
         rf"\1{HIDDEN}",
     ),

@@ -24,6 +24,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_both_containers_get_the_same_fixed_addresses(settings: Settings) -> None:
     states = [prepare(role, settings, ENVIRONMENT, 5.0) for role in ("head", "orchestrator")]
+    assert (states[0].logs / "api.log").readlink() == Path("/proc/1/fd/2"), "`kubectl logs` shows the API's log"
     assert states[0].read_card() == states[1].read_card() == fixed_card("aima", settings, 5.0)
     card = fixed_card("aima", settings, 5.0)
     assert (card.host, card.base_port) == ("127.77.0.1", 10_000)

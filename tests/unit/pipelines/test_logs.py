@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,16 @@ def test_no_secret_is_written(sentence: str) -> None:
 )
 def test_what_is_no_secret_stays(harmless: str) -> None:
     assert without_secrets(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "token", "key=", "Bearer ", "://a:", "eyJabcdefgh.", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_long_lines_take_no_long_time(unit: str) -> None:
+    line = unit * (200_000 // len(unit))
+    started = time.process_time()
+    without_secrets(line)
+    assert time.process_time() - started < 2
 
 
 def test_secrets_of_the_environment_are_known_by_their_names() -> None:
