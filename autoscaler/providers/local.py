@@ -24,7 +24,8 @@ _CLUSTER, _INSTANCE = "AIMA_CLUSTER", "AIMA_INSTANCE"
 # Between fork and exec a process still shows its parent's environment: look again while it is young.
 _YOUNG_S = 5.0
 _EXCERPT_LINES = 5
-# Holds the pid and start time of an instance's first process, for the next orchestrator.
+# Holds the pid of an instance's first process, and when it started, for the next orchestrator: in seconds since boot,
+# since the time of day of both moves whenever the machine's clock is set.
 _FIRST_SUFFIX = ".first"
 _Key = tuple[int, float]
 # First processes outlive the provider that started them: kept so that their exit codes can be taken.
@@ -77,7 +78,8 @@ class Provider:
         _children.append(process)
         created_at = psutil.Process(process.pid).create_time()
         self._first[request.name] = (process.pid, created_at)
-        self._first_path(request.name).write_text(json.dumps([process.pid, created_at]), encoding="utf-8")
+        since_boot_s = round(created_at - psutil.boot_time(), 2)  # the kernel counts in hundredths
+        self._first_path(request.name).write_text(json.dumps([process.pid, since_boot_s]), encoding="utf-8")
         return Instance("local", request.name, request.name, InstanceStatus.RUNNING, created_at, self._price)
 
     async def list_instances(self) -> list[Instance]:
@@ -165,8 +167,8 @@ class Provider:
 
 
 def _read_key(path: Path) -> _Key:
-    pid, created_at = json.loads(path.read_text(encoding="utf-8"))
-    return int(pid), float(created_at)
+    pid, since_boot_s = json.loads(path.read_text(encoding="utf-8"))
+    return int(pid), float(since_boot_s) + psutil.boot_time()
 
 
 def _with_descendants(everything: Mapping[int, psutil.Process], named: Mapping[int, str]) -> dict[int, str]:

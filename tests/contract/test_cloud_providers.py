@@ -230,3 +230,23 @@ def test_after_a_restart_the_instance_is_found_and_can_be_ended(local_cloud: Loc
     assert listed.created_at == pytest.approx(created.created_at)
     end(again, listed)
     assert processes_of(created.name) == []
+
+
+@pytest.mark.parametrize("step_s", [-300.0, 1.0, 300.0])
+def test_a_restart_after_the_machines_clock_was_set_takes_no_instance_for_a_failed_one(
+    local_cloud: Local, monkeypatch: pytest.MonkeyPatch, step_s: float
+) -> None:
+    """The kernel counts a process's start from boot, and says by the clock when that was."""
+    cloud = local_cloud("own")
+    created = cloud.create(cloud.name())
+    booted = psutil.boot_time()
+    with monkeypatch.context() as patch:
+        patch.setattr("psutil._pslinux.boot_time", lambda: booted + step_s)
+        psutil.process_iter.cache_clear()
+        again = local_cloud("own")
+        listed = found(again, created.name)
+        assert listed.status is InstanceStatus.RUNNING
+        assert listed.created_at == pytest.approx(created.created_at + step_s)
+        end(again, listed)
+    psutil.process_iter.cache_clear()
+    assert processes_of(created.name) == []
