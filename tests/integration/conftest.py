@@ -1,5 +1,6 @@
 """A real cluster on this machine: Ray, Serve, the orchestrator and local workers."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def running(settings: Settings) -> Iterator[Running]:
     finally:
         embedded.down(state)
     assert not list(processes(card.cluster_id))
-    assert not state.ray_dir(card.cluster_id).exists()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{card.cluster_id}*")), "whoever was killed has left something"
 
 
 @pytest.fixture(scope="session")

@@ -2,25 +2,39 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import psutil
 import pytest
 
-from cluster import embedded
 from cluster.gateway import isolation
-from cluster.processes import head_processes, processes
 from cluster.settings import OverlaySettings, ScalingSettings, Settings
 from tests.integration.conftest import Running, running, settings_in
-from tests.integration.test_first_light import expected_indices, frame_indices
+from tests.integration.test_first_light import running_pids
+from tests.links import Link, between
+from tests.overlaid import (
+    attempts,
+    begin,
+    counter,
+    finish,
+    pid_of_worker,
+    ray_client,
+    ray_token,
+    raylet_of_worker,
+    restart_head,
+    worker_of,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not isolation(), reason="neither root nor user namespaces: no network of its own")
+REPLICA = "ServeReplica:aima:SegmentModel"
+# What the environment of `aima up` may hold, and what no process that runs others' code may inherit of it.
+SECRETS = {"RUNPOD_API_KEY", "VAST_API_KEY", "AWS_SECRET_ACCESS_KEY", "DATABASE_URL"}
+LOOT = "what-a-thief-would-like"
 
 
 @pytest.fixture(scope="module")
@@ -34,44 +48,79 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def overlaid(settings: Settings) -> Iterator[Running]:
-    """The cluster."""
-    with running(settings) as cluster:
-        yield cluster
+    """The cluster, started by somebody with secrets. Tests share its worker, too, where they find one."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in SECRETS:
+            patch.setenv(name, LOOT)
+        with running(settings) as cluster:
+            yield cluster
 
 
-def worker_of(cluster: Running) -> dict[str, Any]:
-    (instance,) = [i for i in cluster.instances() if i["state"] == "bought"]
-    return instance
+@pytest.fixture(scope="module")
+def media(long_clip: Path) -> list[Path]:
+    """A minute: so long that something can happen in its middle."""
+    twin = long_clip.with_name("twin.mp4")
+    twin.hardlink_to(long_clip)
+    return [long_clip, twin]
 
 
-def raylet_of_worker(cluster: Running) -> psutil.Process:
-    (found,) = [
-        p for p in processes(cluster.card.cluster_id) if p.name() == "raylet" and "AIMA_INSTANCE" in p.environ()
-    ]
-    return found
+@pytest.fixture(scope="module")
+def link(overlaid: Running) -> Iterator[Link]:
+    """The way from its workers to its hub, until the hub is started anew."""
+    with between(overlaid.state.hub_socket(overlaid.card.cluster_id)) as link:
+        yield link
 
 
-def test_a_killed_head_comes_back_and_the_same_worker_finishes(
-    overlaid: Running, settings: Settings, long_clip: Path
+def test_a_link_cut_for_45_s_under_an_analysis_and_an_actor_loses_nothing(
+    overlaid: Running, link: Link, media: list[Path]
+) -> None:
+    with counter(overlaid) as ask, ThreadPoolExecutor(1) as pool:
+        analysis_id = begin(overlaid, media)
+        worker, raylet = pid_of_worker(overlaid), raylet_of_worker(overlaid)
+        assert os.readlink(f"/proc/{raylet.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        replicas = running_pids(overlaid, REPLICA)
+        first, pid = ask("count").split()
+        link.cut(worker)
+        cut_at, waiting = time.monotonic(), pool.submit(ask, "count")
+        done = overlaid.client.analysis(analysis_id)["progress"]["segments_done"]
+        try:
+            assert done < 12
+            wait_until("45 s have passed", lambda: time.monotonic() - cut_at >= 45)
+            assert not waiting.done()
+            assert overlaid.client.analysis(analysis_id)["progress"]["segments_done"] <= done + 2
+        finally:
+            link.mend(worker)
+        assert waiting.result(60).split() == [str(int(first) + 1), pid]
+    finish(overlaid, analysis_id, media)
+    assert attempts(overlaid, analysis_id) == {0}, "a segment was lost and run again"
+    assert running_pids(overlaid, REPLICA) == replicas
+    assert pid_of_worker(overlaid) == worker
+
+
+def test_a_killed_head_comes_back_and_the_same_worker_replica_and_actor_carry_on(
+    overlaid: Running, link: Link, settings: Settings, media: list[Path]
 ) -> None:
     """`kill -9` of everything on the head in mid-analysis, then `aima up` again."""
-    client, card = overlaid.client, overlaid.card
-    analysis_id = client.submit([str(long_clip)], ["labels"])["id"]
-    wait_until("a segment is done", lambda: client.analysis(analysis_id)["progress"]["segments_done"], 240)
-    name, raylet = worker_of(overlaid)["name"], raylet_of_worker(overlaid)
-    assert os.readlink(f"/proc/{raylet.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    client = overlaid.client
+    with counter(overlaid) as ask:
+        analysis_id = begin(overlaid, media)
+        first, pid = ask("count").split()
+    name, raylet, replicas = worker_of(overlaid)["name"], raylet_of_worker(overlaid), running_pids(overlaid, REPLICA)
+    launches = len(overlaid.instances())
     done = {part: Path(part).stat().st_mtime_ns for part in client.results(analysis_id)["parts"]}
-    for process in head_processes(card.cluster_id, overlaid.state.ray_dir(card.cluster_id)):
-        process.send_signal(signal.SIGKILL)
-    assert embedded.up(settings) == card
-    view = list(client.follow(analysis_id))[-1]
-    assert view["state"] == "succeeded", view["error"]
-    assert frame_indices(overlaid, analysis_id) == expected_indices(long_clip)
+    assert client.analysis(analysis_id)["state"] == "running"
+    restart_head(overlaid, settings)
+    finish(overlaid, analysis_id, media)
     assert {part: Path(part).stat().st_mtime_ns for part in done} == done, "what was stored was computed again"
-    assert [i["name"] for i in overlaid.instances()] == [name]
+    assert worker_of(overlaid)["name"] == name
+    assert len(overlaid.instances()) == launches
     assert raylet.is_running()
+    assert running_pids(overlaid, REPLICA) == replicas
     phases = worker_of(overlaid)["phases"]
     assert sorted(phases, key=lambda phase: phases[phase]) == ["image up", "joined", "Ray up", "model loaded"]
+    with counter(overlaid) as ask:
+        assert ask("count").split() == [str(int(first) + 1), pid]
+        ask("end")
     overlaid.wait_for_zero()
 
 
@@ -95,10 +144,8 @@ class Worker:
     def network(self):
         return os.readlink("/proc/self/ns/net")
 
-    def secrets(self):
-        own = {name: os.environ[name] for name in os.environ if name.startswith("AIMA_")}
-        others = [name for name in os.environ if name not in own]
-        return own, [n for n in others if "KEY" in n or "SECRET" in n or "DATABASE" in n]
+    def environment(self):
+        return dict(os.environ)
 
     def reach(self, host, port):
         try:
@@ -111,17 +158,26 @@ class Worker:
 
 @ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001})
 def on_the_head(paths):
-    return dict(os.environ), [path for path in paths if os.access(path, os.R_OK)]
+    readable = [path for path in paths if os.access(path, os.R_OK)]
+    return dict(os.environ), readable, [pid for pid in os.listdir("/proc") if pid.isdigit() and holds_loot(pid)]
+
+
+def holds_loot(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environment:
+            return wishes["loot"].encode() in environment.read()
+    except OSError:
+        return False
 
 
 a, b = Worker.remote(), Worker.remote()
 found = {"networks": ray.get([a.network.remote(), b.network.remote()])}
-found["head_to_worker"] = ray.get(a.size.remote(ray.put(np.ones(50_000_000, np.uint8))))
-found["worker_to_head"] = int(ray.get(a.make.remote(50)).sum())
+found["head_to_worker"] = ray.get(a.size.remote(ray.put(np.ones(100_000_000, np.uint8))))
+found["worker_to_head"] = int(ray.get(a.make.remote(100)).sum())
 found["worker_to_worker"] = ray.get([b.size.remote(a.make.remote(100)), a.size.remote(b.make.remote(100))])
 found["reached"] = {what: ray.get(a.reach.remote(*where)) for what, where in wishes["reach"].items()}
-found["own"], found["secrets"] = ray.get(a.secrets.remote())
-found["head_environment"], found["head_files"] = ray.get(on_the_head.remote(wishes["files"]))
+found["environment"] = ray.get(a.environment.remote())
+found["head_environment"], found["head_files"], found["looted"] = ray.get(on_the_head.remote(wishes["files"]))
 print(json.dumps(found))
 """
 
@@ -138,21 +194,48 @@ def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_no
             "a queue": ("127.0.0.1", 5672),
             "the internet": ("198.51.100.1", 443),
         },
-        "files": [str(state.path / "overlay" / "host_key")],
+        "files": [str(state.path / "overlay" / "host_key"), str(state.path / "ledger.db")],
+        "loot": LOOT,
     }
-    client = f"ray://{head.host}:{head.client_port}"
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(state.token_path("ray"))}
-    command = [sys.executable, "-c", _HOSTILE, client, json.dumps(wishes)]
-    done = subprocess.run(command, env=os.environ | token, stdout=subprocess.PIPE, text=True, timeout=280, check=True)
+    command = [sys.executable, "-c", _HOSTILE, ray_client(overlaid), json.dumps(wishes)]
+    environment = os.environ | ray_token(overlaid)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=280, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert len({*found["networks"], os.readlink("/proc/self/ns/net")}) == 3
-    assert (found["head_to_worker"], found["worker_to_head"]) == (50_000_000, 50_000_000)
+    assert (found["head_to_worker"], found["worker_to_head"]) == (100_000_000, 100_000_000)
     assert found["worker_to_worker"] == [100_000_000] * 2
     assert not any(found["reached"].values()), found["reached"]
+    for environment in (found["environment"], found["head_environment"]):
+        assert LOOT not in environment.values()
+        assert not SECRETS & environment.keys()
     told = {"AIMA_CLUSTER", "AIMA_HUB", "AIMA_HUB_KEY", "AIMA_INSTANCE", "AIMA_JOIN_TIMEOUT_S", "AIMA_MAX_AGE_S"}
-    assert set(found["own"]) <= told | {"AIMA_PHASES"}  # the hub's key is its public fingerprint
-    assert found["secrets"] == []
-    assert not [name for name in found["head_environment"] if name.endswith(("_API_KEY", "DATABASE_URL"))]
-    # On one machine everything is one user's: trusted use, as SECURITY.md says.
+    own = {name for name in found["environment"] if name.startswith("AIMA_")}
+    assert own <= told | {"AIMA_PHASES"}  # the hub's key is its public fingerprint
+    # On one machine everything is one user's, so a task on the head reads the orchestrator's files and environment:
+    # trusted use, as SECURITY.md says. In Kubernetes it is another user's, in another container (test_manifests.py).
     assert found["head_files"] == wishes["files"]
+    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator")
+    assert str(orchestrator) in found["looted"]
     overlaid.wait_for_zero()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_of_this_machine_reaches_neither_keys_nor_the_hub(overlaid: Running) -> None:
+    """As in Kubernetes, where the head's container has another user than the orchestrator's."""
+    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator")
+    hub = overlaid.state.hub_socket(overlaid.card.cluster_id)
+    assert LOOT.encode() in Path(f"/proc/{orchestrator}/environ").read_bytes()
+    assert hub.is_socket()
+    assert hub.stat().st_mode & 0o077 == 0, "whoever may not write to a socket may not connect to it"
+    attempts = {
+        "the environment": ["cat", f"/proc/{orchestrator}/environ"],
+        "its open files": ["ls", f"/proc/{orchestrator}/fd/"],
+    }
+    for what, command in attempts.items():
+        own = subprocess.run(command, capture_output=True, check=False)
+        assert own.returncode == 0, (what, own.stderr)
+        done = subprocess.run(command, user=65534, group=65534, extra_groups=[], capture_output=True, check=False)
+        assert b"Permission" in done.stderr, what
+        assert LOOT.encode() not in done.stdout
+    kept = [overlaid.state.path / name for name in ("settings.yaml", "ledger.db", "overlay/host_key", "tokens/nodes")]
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
