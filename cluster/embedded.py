@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from cluster.clouds import access_variables
-from cluster.environment import without_secrets
+from cluster.environment import storage_access, without_secrets
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
 from cluster.processes import MARKER, head_processes, processes
@@ -92,7 +92,8 @@ def _orchestrator_listens(card: ClusterCard) -> bool:
 
 def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
     write_private(state.path / "settings.yaml", settings.model_dump_json())  # a database's URL may hold its password
-    access = {"cluster.orchestrator": access_variables(environment), "cluster.head": {}}
+    stores = storage_access(environment, settings.storage_uri, settings.queue_url, *settings.media.storage)
+    access = {"cluster.orchestrator": access_variables(environment), "cluster.head": stores}
     children = [_spawn(state, card, module, own) for module, own in access.items()]
     _wait_until(lambda: is_ready(card), "the API", state, children)
 

@@ -25,6 +25,13 @@ _HARMLESS = {
 _HARMLESS_PREFIXES = ("CUDA_", "LC_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_", "PYTHON", "TORCH_")
 
 
+def storage_access(environment: Mapping[str, str], *urls: str) -> dict[str, str]:
+    """The variables that boto3 reads, if one of these URLs needs them: for the head only, workers get signed URLs."""
+    if not any(url.startswith(("s3://", "sqs://")) for url in urls):
+        return {}
+    return {name: value for name, value in environment.items() if name.startswith("AWS_")}
+
+
 def without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that programs need to run at all: paths, language, proxies, and how to use cores and GPUs."""
     return {

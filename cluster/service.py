@@ -51,6 +51,7 @@ from serve_apps.store import Store
 from serve_apps.tickets import TicketOffice
 from serve_apps.traces import Traces
 from serve_apps.uploads import Uploads
+from serve_apps.worker_access import access_to
 
 APP_NAME = "aima"
 _DEPLOYMENTS = {Lane.GPU: "SegmentModel", Lane.CPU: "CpuSegmentModel"}
@@ -142,7 +143,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
         policy=_policy(settings, objects.base_uri),
         owner=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
         lane_of=analyzers.lane_of,
-        readable=readable,
+        access=access_to(objects, readable),
         measures=observed.metrics,
         traces=observed.traces,
     )

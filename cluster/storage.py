@@ -1,7 +1,8 @@
 """Where uploads and results lie: a local directory, or S3 (and whatever speaks it), by one URL.
 
-s3://bucket/prefix?endpoint_url=https://s3.example.org&region=eu: both parameters are optional; credentials come from
-where boto3 looks for them.
+s3://bucket/prefix?endpoint_url=https://s3.example.org&region=eu: the parameters are optional; credentials come from
+where boto3 looks for them, and stay here. `public_endpoint_url` is the same server as workers and browsers reach it,
+where the head has another way.
 """
 
 import io
@@ -9,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
@@ -82,7 +84,15 @@ class LocalObjects:
 
     def readable(self, uri: str) -> str:
         """See Objects."""
-        return uri
+        return _presigned_get(_default_client(), uri) if uri.startswith("s3://") else uri
+
+    def writable(self, uri: str, content_type: str) -> str | None:
+        """See Objects."""
+        return None
+
+    def has_come(self, uri: str) -> bool:
+        """See Objects."""
+        return self._path(uri).is_file()
 
     def erase(self, uri: str) -> None:
         """See Objects."""
@@ -123,20 +133,15 @@ class S3Objects:
     """Objects in a bucket. Workers and browsers get presigned URLs that end after an hour, never credentials."""
 
     def __init__(self, uri: str) -> None:
-        import boto3  # noqa: PLC0415 - a second and 20 MiB that a local storage does not need
-        from botocore.config import Config  # noqa: PLC0415
-
         parts = urlsplit(uri)
         options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         self._bucket = parts.netloc
         self._query = f"?{parts.query}" if parts.query else ""
         self.base_uri = f"s3://{parts.netloc}{parts.path.rstrip('/')}"
-        self._client: Any = boto3.client(
-            "s3",
-            endpoint_url=options.get("endpoint_url"),
-            region_name=options.get("region"),
-            config=Config(signature_version="s3v4", retries={"mode": "standard", "max_attempts": 5}),
-        )
+        endpoint, region = options.get("endpoint_url"), options.get("region")
+        self._client = _client(endpoint, region)
+        public = options.get("public_endpoint_url")
+        self._signer = self._client if public is None else _client(public, region)
 
     def begin(self, uri: str) -> str | None:
         """See Objects."""
@@ -146,7 +151,7 @@ class S3Objects:
     def part_url(self, uri: str, multipart_id: str | None, number: int) -> str | None:
         """See Objects."""
         named = {**self._at(uri), "UploadId": multipart_id, "PartNumber": number}
-        return str(self._client.generate_presigned_url("upload_part", Params=named, ExpiresIn=_PRESIGNED_S))
+        return str(self._signer.generate_presigned_url("upload_part", Params=named, ExpiresIn=_PRESIGNED_S))
 
     def put_part(self, uri: str, multipart_id: str | None, number: int, data: IO[bytes]) -> None:
         """See Objects."""
@@ -177,10 +182,16 @@ class S3Objects:
 
     def readable(self, uri: str) -> str:
         """See Objects."""
-        if not uri.startswith(f"{self.base_uri}/"):
-            return uri
-        named = self._at(uri)
-        return str(self._client.generate_presigned_url("get_object", Params=named, ExpiresIn=_PRESIGNED_S))
+        return _presigned_get(self._signer, uri) if uri.startswith("s3://") else uri
+
+    def writable(self, uri: str, content_type: str) -> str | None:
+        """See Objects."""
+        named = {**self._at(uri), "ContentType": content_type}
+        return str(self._signer.generate_presigned_url("put_object", Params=named, ExpiresIn=_PRESIGNED_S))
+
+    def has_come(self, uri: str) -> bool:
+        """See Objects. There is one bucket, and it has confirmed the write."""
+        return True
 
     def erase(self, uri: str) -> None:
         """See Objects."""
@@ -216,6 +227,27 @@ class S3Objects:
         if not uri.startswith(f"{self.base_uri}/"):
             raise ValueError(f"{uri} does not lie in {self.base_uri}")
         return uri.removeprefix(f"s3://{self._bucket}/").partition("?")[0]
+
+
+def _client(endpoint_url: str | None, region: str | None) -> Any:
+    import boto3  # noqa: PLC0415 - a second and 20 MiB that a local storage does not need
+    from botocore.config import Config  # noqa: PLC0415
+
+    tries = {"mode": "standard", "max_attempts": 5}
+    config = Config(signature_version="s3v4", retries=tries)
+    return boto3.client("s3", endpoint_url=endpoint_url, region_name=region, config=config)
+
+
+@cache
+def _default_client() -> Any:
+    """For media in object stores that are not the service's own storage."""
+    return _client(None, None)
+
+
+def _presigned_get(client: Any, uri: str) -> str:
+    bucket, _, key = uri.removeprefix("s3://").partition("?")[0].partition("/")
+    named = {"Bucket": bucket, "Key": key}
+    return str(client.generate_presigned_url("get_object", Params=named, ExpiresIn=_PRESIGNED_S))
 
 
 def _is_below(key: str, prefix: str) -> bool:

@@ -9,7 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.http_put import put_http
+
 _FINISHED = b"task"
+PART_TYPE = "application/vnd.apache.parquet"
 
 
 def part_name(segment_index: int) -> str:
@@ -18,17 +21,25 @@ def part_name(segment_index: int) -> str:
 
 
 def write_part(
-    table: pa.Table, directory_uri: str, segment_index: int, provenance: Mapping[str, str] | None = None
+    table: pa.Table,
+    directory_uri: str,
+    segment_index: int,
+    provenance: Mapping[str, str] | None = None,
+    put_url: str = "",
 ) -> str:
     """Write a segment's records, zstd-compressed, with `provenance` in the schema's metadata; returns the part's URI.
 
     Atomic: readers see all of it or nothing, even after a crash. Idempotent: a retried segment overwrites its part.
     `directory_uri` is a local path, file:// or s3://. A part with the key "task" in its provenance counts as finished.
+    With `put_url` (a presigned URL of the same object), it is written there, without credentials of this machine.
     """
     metadata = {**(table.schema.metadata or {}), **{k.encode(): v.encode() for k, v in (provenance or {}).items()}}
     data = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), data, compression="zstd")
-    return write_file(data.getvalue(), directory_uri, part_name(segment_index))
+    if not put_url:
+        return write_file(data.getvalue(), directory_uri, part_name(segment_index))
+    put_http(data.getvalue().to_pybytes(), put_url, PART_TYPE)
+    return f"{directory_uri.rstrip('/')}/{part_name(segment_index)}"
 
 
 def part_exists(directory_uri: str, segment_index: int) -> bool:

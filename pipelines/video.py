@@ -38,6 +38,7 @@ class SegmentTask:
 
     `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}, over those of the SegmentAnalyzer.
     `sampling` (see `parse_sampling`) replaces that of all analyzers that look at samples; `decoder` the choice of one.
+    `put_urls`, by analyzer, are presigned URLs of just these parts: who has none writes with credentials of its own.
     """
 
     media_uri: str
@@ -48,6 +49,7 @@ class SegmentTask:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     sampling: str = ""
     decoder: str = ""
+    put_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def media_s(self) -> float:
@@ -70,6 +72,7 @@ class SegmentTask:
             options=data.get("options") or {},
             sampling=data.get("sampling") or "",
             decoder=data.get("decoder") or "",
+            put_urls=data.get("put_urls") or {},
         )
 
 
@@ -169,7 +172,7 @@ class SegmentAnalyzer:
         frames = kept | {a.name: run.frames for a, run in zip(watching, runs, strict=True)}
         for name, table in (tables | heard).items():
             metadata = makings[name].metadata(frames.get(name, 0), decoder, finished=not faults)
-            write_part(table, _directory(task, name), task.segment.index, metadata)
+            write_part(table, _directory(task, name), task.segment.index, metadata, task.put_urls.get(name, ""))
         if faults:
             raise faults[0]
         watched = {a.name: frames[a.name] for a in chosen.values() if a.description.takes == "frames"}

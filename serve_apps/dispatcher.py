@@ -16,12 +16,14 @@ from pipelines import logs
 from pipelines.errors import MediaError
 from pipelines.fitting import fitting
 from pipelines.sampling import Segment, plan_segments
+from pipelines.sinks import part_name
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.measures import OUTAGES, Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 from serve_apps.traces import Traces, trace_id
+from serve_apps.worker_access import WorkerAccess
 
 _log = logging.getLogger(__name__)
 
@@ -29,14 +31,16 @@ RunSegment = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
 Probe = Callable[[str], MediaInfo]
 LaneOf = Callable[[str], str]
 _PLANS_AT_ONCE = 2
+_SAME_DISK = WorkerAccess()
 
 
 @dataclass(frozen=True)
 class DispatchPolicy:
     """How much runs at once, and how long a silent dispatcher keeps its claims.
 
-    `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked for here wakes it
-    at once: only what another process has stored, or left, waits for the next look.
+    `access_s`: how long a worker may read the media and write the parts that it was given; what fails later than that
+    is tried again. `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked
+    for here wakes it at once: only what another process has stored, or left, waits for the next look.
     """
 
     storage_uri: str
@@ -45,6 +49,7 @@ class DispatchPolicy:
     segment_s: float = 60.0
     media_s_per_worker: float = 300.0
     lease_s: float = 15.0
+    access_s: float = 3600.0
     poll_s: float = 1.0
     idle_poll_s: float = 5.0
 
@@ -56,11 +61,17 @@ def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -
     return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
 
 
+class ResultsElsewhere(Exception):
+    """A worker has written its results where we cannot read them: another try would be paid for, and lost, the same."""
+
+    def __str__(self) -> str:
+        return "the worker's results have not come here: it has another disk; set storage_uri to s3://bucket/prefix"
+
+
 class Dispatcher:
     """One loop; several may run beside each other on one database.
 
-    `run_segment` runs a segment on a worker of its lane; `readable` turns a media URI into what a worker or the prober
-    can open (a presigned URL, say).
+    `run_segment` runs a segment on a worker of its lane.
     """
 
     def __init__(
@@ -71,11 +82,11 @@ class Dispatcher:
         policy: DispatchPolicy,
         owner: str,
         lane_of: LaneOf,
-        readable: Callable[[str], str] = str,
+        access: WorkerAccess = _SAME_DISK,
         measures: Measures | None = None,
         traces: Traces | None = None,
     ) -> None:
-        self._queue, self._run_segment, self._probe, self._readable = queue, run_segment, probe, readable
+        self._queue, self._run_segment, self._probe, self._access = queue, run_segment, probe, access
         self._policy, self._owner, self._lane_of = policy, owner, lane_of
         self._measures, self._traces = measures or Measures(), traces or Traces()
         self._wake = asyncio.Event()
@@ -155,7 +166,7 @@ class Dispatcher:
         infos, plans = [], []
         try:
             for uri in analysis.media:
-                info = await asyncio.to_thread(self._probe, self._readable(uri))
+                info = await asyncio.to_thread(self._probe, self._access.readable(uri))
                 infos.append(info.without_cut_points().to_dict() | {"uri": uri})
                 fits, misfit = fitting(info, analysis.analyzers)
                 if misfit:
@@ -185,9 +196,10 @@ class Dispatcher:
     async def _run(self, segment: ClaimedSegment) -> None:
         """Run one segment and record its end, whatever it is."""
         _log.info("waits for a worker")
-        course = self._traces.course(segment)
+        course, began = self._traces.course(segment), asyncio.get_running_loop().time()
         try:
-            async for step in self._run_segment[segment.key.lane](self._sent(segment)):
+            sent = await asyncio.to_thread(self._sent, segment)  # signing takes a millisecond for each address
+            async for step in self._run_segment[segment.key.lane](sent):
                 course.step(step)
                 if "report" not in step:
                     self._measures.began(segment.key, segment.key.lane, step["instance"])
@@ -197,7 +209,8 @@ class Dispatcher:
             course.failed("stopped")
             raise
         except Exception as error:
-            course.failed(await asyncio.to_thread(self._fail, segment, error))
+            expired = asyncio.get_running_loop().time() - began >= self._policy.access_s
+            course.failed(await asyncio.to_thread(self._fail, segment, error, expired))
         finally:
             course.end()
             self._measures.left(segment.key)
@@ -209,13 +222,17 @@ class Dispatcher:
 
     def _task(self, segment: ClaimedSegment) -> SegmentTask:
         names = tuple(name for name in segment.analyzers if self._lane_of(name) == segment.key.lane)
+        output = output_uri(self._policy.storage_uri, segment.analysis_id, segment.media_index)
+        part = part_name(segment.segment_index)
+        put_urls = {name: self._access.writable(f"{output}/{name}/{part}") for name in names}
         return SegmentTask(
-            media_uri=self._readable(segment.media_uri),
+            media_uri=self._access.readable(segment.media_uri),
             segment=Segment(segment.segment_index, segment.start_s, segment.end_s, segment.last),
             info=MediaInfo.from_dict(segment.info),
             analyzers=names,
-            output_uri=output_uri(self._policy.storage_uri, segment.analysis_id, segment.media_index),
+            output_uri=output,
             options={name: segment.options[name] for name in names if name in segment.options},
+            put_urls={name: url for name, url in put_urls.items() if url is not None},
         )
 
     def _record(self, segment: ClaimedSegment, step: Mapping[str, Any]) -> bool:
@@ -223,16 +240,18 @@ class Dispatcher:
         if "report" not in step:
             _log.info("its first frame is decoded", extra={"instance": instance})
             return self._queue.first_frame(key, owner, instance)
+        if not all(map(self._access.has_come, (step["report"].get("parts") or {}).values())):
+            raise ResultsElsewhere
         _log.info("done in %.2f s", step["busy_s"], extra={"instance": instance})
         return self._queue.complete_segment(key, owner, step["report"], instance, step["busy_s"])
 
-    def _fail(self, segment: ClaimedSegment, error: Exception) -> str:
+    def _fail(self, segment: ClaimedSegment, error: Exception, expired: bool) -> str:
         cause = root_cause(error)
-        damaged = isinstance(cause, MediaError)
+        hopeless = isinstance(cause, MediaError | ResultsElsewhere)
         lines = str(cause).strip().splitlines() or [""]
-        message = lines[0] if damaged else f"{type(cause).__name__}: {lines[0]}"
-        outage = cause_of(cause) in OUTAGES
-        state = self._queue.fail_segment(segment.key, self._owner, message, retryable=not damaged, outage=outage)
+        message = lines[0] if hopeless else f"{type(cause).__name__}: {lines[0]}"
+        again, outage = expired or not hopeless, not hopeless and cause_of(cause) in OUTAGES
+        state = self._queue.fail_segment(segment.key, self._owner, message, retryable=again, outage=outage)
         if state is not None:
             final = state is SegmentState.FAILED
             _log.warning("%s: %s", "failed for good" if final else "failed, to be tried again", message)

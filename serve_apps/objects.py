@@ -42,7 +42,18 @@ class Objects(Protocol):
         ...
 
     def readable(self, uri: str) -> str:
-        """What a worker can open: the URI itself, or a presigned URL that ends by itself."""
+        """What a worker can open without credentials: the URI itself, or a presigned URL that ends by itself.
+
+        Objects of other buckets too: whoever lets users name them (media.storage) lends the service's access.
+        """
+        ...
+
+    def writable(self, uri: str, content_type: str) -> str | None:
+        """Where a worker may PUT just this object, of this type, without credentials; None: it writes to the URI."""
+        ...
+
+    def has_come(self, uri: str) -> bool:
+        """Whether what a worker says it has written is here: a worker elsewhere writes to another disk."""
         ...
 
     def erase(self, uri: str) -> None:

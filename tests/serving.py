@@ -35,6 +35,7 @@ from serve_apps.running import lifespan_of
 from serve_apps.store import Store
 from serve_apps.tickets import NoTickets, TicketOffice
 from serve_apps.uploads import Uploads
+from serve_apps.worker_access import access_to
 from tests.service import FakeFleet, build_service
 from tests.waiting import wait_until
 
@@ -142,5 +143,5 @@ def _dispatcher(served: Served, service: Service) -> Dispatcher:
         policy=DispatchPolicy(storage_uri=str(served.storage), max_workers={Lane.GPU: 1, Lane.CPU: 1}, segment_s=4.0),
         owner="tests",
         lane_of=service.catalog.lane_of,
-        readable=service.objects.readable,
+        access=access_to(service.objects),
     )

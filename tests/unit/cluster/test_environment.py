@@ -1,6 +1,6 @@
 """What processes that run other people's code inherit."""
 
-from cluster.environment import without_secrets
+from cluster.environment import storage_access, without_secrets
 
 
 def test_only_what_programs_need_is_handed_on() -> None:
@@ -14,3 +14,9 @@ def test_only_what_programs_need_is_handed_on() -> None:
         "RAY_AUTH_TOKEN": "s",
     }
     assert without_secrets(kept | secrets) == kept
+
+
+def test_the_head_gets_access_to_a_storage_only_where_there_is_one() -> None:
+    environment = {"AWS_ACCESS_KEY_ID": "k", "RUNPOD_API_KEY": "s", "PATH": "/bin"}
+    assert storage_access(environment, "/home/me/storage", "") == {}
+    assert storage_access(environment, "/home/me/storage", "s3://media/public") == {"AWS_ACCESS_KEY_ID": "k"}

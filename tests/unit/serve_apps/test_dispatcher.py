@@ -15,8 +15,11 @@ from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.dispatcher import Dispatcher, DispatchPolicy, root_cause, wanted_workers
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
+from serve_apps.worker_access import WorkerAccess
 
 POLICY = DispatchPolicy(storage_uri="/results", max_workers={Lane.GPU: 4}, media_s_per_worker=300.0, poll_s=0.01)
+SAME_DISK = WorkerAccess()
+PARTS = {"labels": "/results/part"}
 INFO = MediaInfo(
     "/clip.mp4", "mp4", "h264", 320, 240, rotation_deg=0, duration_s=10.0, average_fps=25.0, has_audio=False
 )
@@ -107,14 +110,17 @@ class Workers:
             raise damaged()
         if index == 1:
             raise ActorDiedError
-        yield {"report": {"frames": 5}, "instance": "w", "busy_s": 0.5}
+        yield {"report": {"frames": 5, "parts": PARTS}, "instance": "w", "busy_s": 0.5}
 
 
-def dispatch(segments: int) -> tuple[OneAnalysis, Workers]:
+def dispatch(
+    segments: int, policy: DispatchPolicy = POLICY, access: WorkerAccess = SAME_DISK
+) -> tuple[OneAnalysis, Workers]:
     async def work() -> tuple[OneAnalysis, Workers]:
         stop = asyncio.Event()
         queue, workers = OneAnalysis(segments, stop), Workers()
-        dispatcher = Dispatcher(queue, {Lane.GPU: workers.run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu")
+        runs, lane_of = {Lane.GPU: workers.run}, lambda _name: "gpu"
+        dispatcher = Dispatcher(queue, runs, lambda _uri: INFO, policy, "me", lane_of, access)
         await dispatcher.run(stop)
         return queue, workers
 
@@ -124,7 +130,7 @@ def dispatch(segments: int) -> tuple[OneAnalysis, Workers]:
 def test_everything_that_happens_is_recorded_and_the_rest_handed_back() -> None:
     queue, workers = dispatch(3)
     assert ("first frame", 2, "w") in queue.told
-    assert ("done", 2, {"frames": 5}, "w", 0.5) in queue.told
+    assert ("done", 2, {"frames": 5, "parts": PARTS}, "w", 0.5) in queue.told
     assert queue.told[-1] == ("released",)
     assert workers.tasks[0]["output_uri"] == "/results/analyses/an_1/0000"
 
@@ -158,6 +164,27 @@ def test_a_lease_that_ran_out_unnoticed_does_not_start_its_segment_twice() -> No
 def test_damage_is_told_in_its_own_words_and_not_tried_again() -> None:
     queue, _workers = dispatch(3)
     assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", False, False) in queue.told
+
+
+def test_a_failure_after_its_access_has_ended_is_tried_again_with_new_access() -> None:
+    queue, _workers = dispatch(3, replace(POLICY, access_s=0.0))
+    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", True) in queue.told
+
+
+def test_a_worker_is_handed_access_to_its_media_and_to_each_of_its_parts() -> None:
+    access = WorkerAccess(lambda uri: f"https://store{uri}?signed", lambda uri: f"https://store{uri}?signed")
+    _queue, workers = dispatch(1, access=access)
+    (task,) = workers.tasks
+    assert task["media_uri"] == "https://store/clip.mp4?signed"
+    part = "/results/analyses/an_1/0000/labels/part-00000.parquet"
+    assert task["put_urls"] == {"labels": f"https://store{part}?signed"}
+
+
+def test_results_that_stayed_on_another_machine_are_a_failure_with_a_way_out() -> None:
+    queue, _workers = dispatch(3, access=WorkerAccess(has_come=lambda _uri: False))
+    ((_failed, _index, error, retryable),) = [told for told in queue.told if told[:2] == ("failed", 2)]
+    assert "storage_uri to s3://" in error
+    assert not retryable
 
 
 def test_a_workers_death_is_tried_again() -> None:
