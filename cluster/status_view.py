@@ -11,7 +11,8 @@ from rich.text import Text
 from cluster.views import one_line, progress_line
 
 _GONE = ("ended", "failed")
-_STYLES = {"succeeded": "green", "failed": "red", "cancelled": "dim", "queued": "yellow", "running": "cyan"}
+_STYLES = {"queued": "yellow", "running": "cyan", "succeeded": "green", "partial": "yellow"}
+_STYLES |= {"failed": "red", "cancelled": "dim"}
 _SHOWN_FINISHED = 5
 _ALL = "all clouds"
 

@@ -18,6 +18,9 @@ def one_line(view: Mapping[str, Any]) -> str:
     """An analysis in a sentence: state, percent, ETA, or why it waits."""
     if view["state"] == "failed":
         return f"failed: {(view.get('error') or {}).get('message', 'no reason recorded')}"
+    if view["state"] == "partial":
+        failed = view["failed_media"]
+        return f"partial: {len(failed)} of {len(view['media'])} media failed, the first by {failed[0]['message']}"
     if waiting := view.get("waiting"):
         return f"waiting {waiting['since_s']:.0f} s: {waiting['reason']}"
     progress = view["progress"]
@@ -44,6 +47,8 @@ def print_findings(console: Console, results: Mapping[str, Any]) -> None:
     """What each analyzer has found, with the times at which it was, and where the Parquet lies."""
     for item in results["media"]:
         console.print(f"\n[bold]{escape(item['uri'])}[/]", highlight=False)
+        if item["error"]:
+            console.print(f"[red]failed:[/] {escape(item['error'])}", highlight=False)
         for analyzer, records in item["analyzers"].items():
             if analyzer == "scenes":
                 console.print(_scenes_line(records), highlight=False)

@@ -1,13 +1,14 @@
 """What an analysis and its segments may be, and what can be told about them. Values in, values out.
 
-Analysis: queued -> running -> succeeded | failed | cancelled   (queued -> failed when its media cannot be read;
-          failed | cancelled -> queued | running: its user asked for another try)
+Analysis: queued -> running -> succeeded | partial | failed | cancelled   (partial: some media failed, others did not;
+          queued -> failed when none of its media can be read;
+          partial | failed | cancelled -> queued | running: its user asked for another try)
 Segment:  pending <-> leased -> done | failed | cancelled       (leased -> pending: a retry, a handed back or expired
           lease; failed | cancelled -> pending: its user asked for another try)
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -28,6 +29,7 @@ class AnalysisState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
 
@@ -49,7 +51,7 @@ class Lane(StrEnum):
     CPU = "cpu"
 
 
-FINISHED = (AnalysisState.SUCCEEDED, AnalysisState.FAILED, AnalysisState.CANCELLED)
+FINISHED = (AnalysisState.SUCCEEDED, AnalysisState.PARTIAL, AnalysisState.FAILED, AnalysisState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,27 @@ class Busy:
     busy_s: float
 
 
-def analysis_state(counts: Mapping[SegmentState, int]) -> AnalysisState:
-    """The state of a planned analysis by the number of its segments in each state.
+def analysis_state(media: Iterable[Collection[SegmentState]]) -> AnalysisState:
+    """The state of a planned analysis by the states of each media item's segments; FAILED alone: it cannot be read.
 
-    A failed segment fails it, but only when all others have ended too: their parts are kept.
+    It ends when all segments have. Media that failed fail it, unless others are whole: then it is partial. Parts that
+    are done are kept in any case.
     """
-    if counts.get(SegmentState.PENDING, 0) + counts.get(SegmentState.LEASED, 0) > 0:
+    items = [set(states) for states in media if states]
+    found = {state for states in items for state in states}
+    if found & {SegmentState.PENDING, SegmentState.LEASED}:
         return AnalysisState.RUNNING
-    if counts.get(SegmentState.CANCELLED, 0):
+    if SegmentState.CANCELLED in found:
         return AnalysisState.CANCELLED
-    return AnalysisState.FAILED if counts.get(SegmentState.FAILED, 0) else AnalysisState.SUCCEEDED
+    failed = sum(SegmentState.FAILED in states for states in items)
+    if not failed:
+        return AnalysisState.SUCCEEDED
+    return AnalysisState.FAILED if failed == len(items) else AnalysisState.PARTIAL
+
+
+def unreadable(infos: Sequence[Mapping[str, Any]] | None) -> dict[int, str]:
+    """The causes by index of those media whose headers could not be read; `infos` are what planning has stored."""
+    return {index: str(info["error"]) for index, info in enumerate(infos or ()) if "error" in info}
 
 
 def after_segment_failure(attempts: int, max_attempts: int, retryable: bool) -> SegmentState:

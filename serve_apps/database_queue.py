@@ -6,7 +6,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, tuple_, update
 
 from serve_apps.analyses import (
-    FINISHED,
     MAX_ATTEMPTS,
     AnalysisState,
     Lane,
@@ -14,11 +13,12 @@ from serve_apps.analyses import (
     after_outage_at,
     after_segment_failure,
     retry_at,
+    unreadable,
 )
 from serve_apps.events import EventKind
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.queue_rows import claimed_segments, planned_rows
-from serve_apps.settling import NO_LEASE, OPEN, finish, settle, update_analysis
+from serve_apps.settling import NO_LEASE, OPEN, failure, finish, settle, update_analysis
 from serve_apps.store import Analysis, as_analysis
 from serve_apps.tables import analyses, events, lock_analysis, reading, record_event, segments, writing
 
@@ -46,29 +46,26 @@ class DatabaseQueue:
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         now = self._clock()
+        unread = unreadable(infos)
         with writing(self._engine) as connection:
             row = lock_analysis(connection, analysis_id)
             if row is None or row.state != AnalysisState.QUEUED:
                 return False
+            if unread and len(unread) == len(infos):
+                finish(connection, row, AnalysisState.FAILED, failure(connection, row, infos), now)
+                return True
             rows = planned_rows(row, plan)
             if rows:
                 connection.execute(segments.insert(), rows)
-            running = {"state": AnalysisState.RUNNING.value, "started_at": now, "info": [dict(i) for i in infos]}
-            update_analysis(connection, analysis_id, running | NO_LEASE)
+            running = {"state": AnalysisState.RUNNING.value, "started_at": row.started_at or now}
+            update_analysis(connection, analysis_id, running | {"info": [dict(i) for i in infos]} | NO_LEASE)
             record_event(connection, analysis_id, now, EventKind.PLANNED, {"segments_total": len(rows)})
-            if not rows:  # none of the analyzers has anything to do with any of the media
-                finish(connection, row, AnalysisState.SUCCEEDED, None, now)
-        return True
-
-    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
-        with writing(self._engine) as connection:
-            row = lock_analysis(connection, analysis_id)
-            if row is None or row.state in FINISHED:
-                return False
-            left = and_(_s.analysis_id == analysis_id, _s.state.in_(OPEN))
-            ended = {"state": SegmentState.FAILED.value, "error": message} | NO_LEASE
-            connection.execute(update(segments).where(left).values(ended))
-            finish(connection, row, AnalysisState.FAILED, {"message": message, "media": media}, self._clock())
+            for index, error in unread.items():
+                record_event(
+                    connection, analysis_id, now, EventKind.MEDIA_FAILED, {"media_index": index, "error": error}
+                )
+            # There may be nothing to do: no analyzer has to do with the media, or all others were done before.
+            settle(connection, lock_analysis(connection, analysis_id), now)
         return True
 
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> list[ClaimedSegment]:

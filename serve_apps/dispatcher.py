@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.measures import OUTAGES, Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
+from serve_apps.store import Analysis
 from serve_apps.traces import Traces, trace_id
 from serve_apps.worker_access import WorkerAccess
 
@@ -61,7 +62,7 @@ def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -
     return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
 
 
-class ResultsElsewhere(Exception):
+class ResultsElsewhere(OSError):
     """A worker has written its results where we cannot read them: another try would be paid for, and lost, the same."""
 
     def __str__(self) -> str:
@@ -153,41 +154,50 @@ class Dispatcher:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async def _plan_one(self, analysis: Any) -> None:
+    async def _plan_one(self, analysis: Analysis) -> None:
         began_at = self._traces.now()
         with logs.about(analysis=analysis.id):
             error = await self._plan(analysis)
         self._traces.planned(analysis.traceparent or "", analysis.id, analysis.created_at, began_at, error)
         self.wake()
 
-    async def _plan(self, analysis: Any) -> str:
-        """Read the headers, cut the media into segments; why not, or "". Media that cannot be read, or not by what was
-        asked for (see `fitting`), fails here, before a machine is bought."""
+    async def _plan(self, analysis: Analysis) -> str:
+        """Read the headers, cut the media into segments; what went wrong, or "". What cannot be read fails here, before
+        a machine is bought."""
         infos, plans = [], []
         try:
-            for uri in analysis.media:
-                info = await asyncio.to_thread(self._probe, self._access.readable(uri))
-                infos.append(info.without_cut_points().to_dict() | {"uri": uri})
-                fits, misfit = fitting(info, analysis.analyzers)
-                if misfit:
-                    raise misfit
-                lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in fits)
-                segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
-                plans.append(dict.fromkeys(lanes, segments))
+            for index, uri in enumerate(analysis.media):
+                earlier = analysis.info[index] if analysis.info else {"error": "not read yet"}
+                info, plan = await self._cut(uri, analysis.analyzers) if "error" in earlier else (earlier, {})
+                infos.append(info)
+                plans.append(plan)
             if await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans):
                 number = sum(len(segments) for plan in plans for segments in plan.values())
                 _log.info("cut into %d segments", number)
-        except MediaError as error:
-            # Not the error's own URI: that may be presigned, and is a secret then.
-            self._measures.erred("plan", cause_of(error))
-            _log.warning("fails before anything is bought: %s", error)
-            await asyncio.to_thread(self._queue.fail_analysis, analysis.id, str(error), uri)
-            return str(error)
         except Exception as error:
             self._measures.erred("plan", cause_of(error))
             _log.exception("planning failed; its lease runs out and it is planned again")
             return type(error).__name__
-        return ""
+        return "; ".join(str(info["error"]) for info in infos if "error" in info)
+
+    async def _cut(
+        self, uri: str, analyzers: Sequence[str]
+    ) -> tuple[Mapping[str, Any], Mapping[Lane, Sequence[Segment]]]:
+        """A media item's header and its segments by lane, or why there are none: it cannot be read, or not by what was
+        asked for (see `fitting`)."""
+        try:
+            info = await asyncio.to_thread(self._probe, self._access.readable(uri))
+            fits, misfit = fitting(info, analyzers)
+            if misfit:
+                raise misfit
+        except MediaError as error:
+            self._measures.erred("plan", cause_of(error))
+            _log.warning("fails before anything is bought: %s", error)
+            # Not the error's own URI: that may be presigned, and is a secret then.
+            return {"uri": uri, "error": str(error)}, {}
+        segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
+        lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in fits)
+        return info.without_cut_points().to_dict() | {"uri": uri}, dict.fromkeys(lanes, segments)
 
     async def _run_one(self, segment: ClaimedSegment) -> None:
         with logs.about(**_facts(segment)):

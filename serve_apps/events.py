@@ -9,18 +9,20 @@ from typing import Any
 
 
 class EventKind(StrEnum):
-    """Every analysis begins with `queued` and ends with one of `succeeded`, `failed` and `cancelled`.
+    """Every analysis begins with `queued` and ends with `succeeded`, `partial`, `failed` or `cancelled`.
 
     After `retried` it goes on, to another end.
     """
 
     QUEUED = "queued"
     PLANNED = "planned"
+    MEDIA_FAILED = "media_failed"
     FIRST_FRAME = "first_frame"
     SEGMENT_DONE = "segment_done"
     SEGMENT_RETRIED = "segment_retried"
     SEGMENT_FAILED = "segment_failed"
     SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
     FAILED = "failed"
     CANCELLED = "cancelled"
     RETRIED = "retried"

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, and_, delete, select, update
 
-from serve_apps.analyses import FINISHED, AnalysisState, SegmentState
+from serve_apps.analyses import FINISHED, AnalysisState, SegmentState, unreadable
 from serve_apps.events import EventKind
 from serve_apps.settling import NO_LEASE, OPEN, finish, update_analysis
 from serve_apps.tables import analyses, lock_analysis, reading, record_event, segments, writing
 
 _s, _a = segments.c, analyses.c
+_NOT_WHOLE = (AnalysisState.PARTIAL, AnalysisState.FAILED, AnalysisState.CANCELLED)
 _TRY_AGAIN = (SegmentState.FAILED.value, SegmentState.CANCELLED.value)
 
 
@@ -36,12 +37,12 @@ class Lifecycle:
         """Run again what failed or was cancelled; what is done stays. False if nothing is to be tried again."""
         with writing(self._engine) as connection:
             row = lock_analysis(connection, analysis_id)
-            if row is None or row.state not in (AnalysisState.FAILED, AnalysisState.CANCELLED):
+            if row is None or row.state not in _NOT_WHOLE:
                 return False
             again = {"state": SegmentState.PENDING.value, "attempts": 0, "error": None, "finished_at": None}
             of_it = and_(_s.analysis_id == analysis_id, _s.state.in_(_TRY_AGAIN))
             connection.execute(update(segments).where(of_it).values(again | NO_LEASE))
-            planned = row.started_at is not None
+            planned = row.started_at is not None and not unreadable(row.info)
             state = AnalysisState.RUNNING if planned else AnalysisState.QUEUED
             back = {"state": state.value, "error": None, "finished_at": None, "summarised": False}
             update_analysis(connection, analysis_id, back | NO_LEASE)

@@ -64,11 +64,11 @@ class Queue(Protocol):
         ...
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
-        """Write all segments (a header and segments for each media item). False, and nothing, if it was done before."""
-        ...
+        """Write all segments (a header and segments for each media item). False, and nothing, if it was done before.
 
-    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
-        """End it; what is done is kept. False if it had ended before."""
+        A header {"uri", "error"} is of an item that cannot be read: the others go on; where there are none, it fails.
+        A header that the analysis has already, from an earlier try, comes with no segments.
+        """
         ...
 
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:

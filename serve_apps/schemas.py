@@ -130,15 +130,24 @@ class ErrorView(BaseModel):
     segments_failed: int = 0
 
 
+class FailedMedia(BaseModel):
+    """A media item that failed: `index` in `media`, and the cause; no segment failed where it could not be read."""
+
+    index: int
+    media: str
+    message: str
+    segments_failed: int = 0
+
+
 class AnalysisView(BaseModel):
-    """An analysis as it stands.
+    """An analysis as it stands. `partial`: it has ended, and of its media only `failed_media` failed.
 
     `cost_usd` is its share of its workers so far, null when that is not known; `estimate_usd` is what it may cost in
     all, null before it is planned or while no price is known. `expires_at` is when everything about it is erased.
     """
 
     id: Annotated[str, Field(examples=[EXAMPLE_ID])]
-    state: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    state: Literal["queued", "running", "succeeded", "partial", "failed", "cancelled"]
     media: list[str]
     analyzers: list[str]
     options: dict[str, dict[str, Any]]
@@ -156,6 +165,7 @@ class AnalysisView(BaseModel):
     webhook_url: str | None
     seconds: SecondsView
     error: ErrorView | None
+    failed_media: list[FailedMedia]
     results: str
     links: Mapping[str, str]
 
@@ -168,9 +178,13 @@ class AnalysisList(BaseModel):
 
 
 class MediaResults(BaseModel):
-    """What has been found in one media item, by analyzer; `truncated` holds the full counts of cut lists."""
+    """What has been found in one media item, by analyzer; `truncated` holds the full counts of cut lists.
+
+    `error` says why there is no more, where the item has failed.
+    """
 
     uri: str
+    error: str | None
     analyzers: dict[str, list[dict[str, Any]]]
     truncated: dict[str, int]
 

@@ -2,12 +2,13 @@
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, select, update
 
-from serve_apps.analyses import FINISHED, AnalysisState, SegmentState, analysis_state
+from serve_apps.analyses import FINISHED, AnalysisState, SegmentState, analysis_state, unreadable
 from serve_apps.events import EventKind
 from serve_apps.tables import analyses, record_event, segments, webhook_deliveries
 
@@ -22,21 +23,35 @@ def settle(connection: Connection, analysis: Any, now: float) -> AnalysisState:
     """End the analysis (its row is held) if all its segments have ended; its state."""
     if analysis.state != AnalysisState.RUNNING:
         return AnalysisState(analysis.state)
-    of_it = _s.analysis_id == analysis.id
-    counts = connection.execute(select(_s.state, func.count()).where(of_it).group_by(_s.state))
-    state = analysis_state({SegmentState(name): number for name, number in counts})
+    states = defaultdict[int, set[SegmentState]](set)
+    for index in unreadable(analysis.info):
+        states[index].add(SegmentState.FAILED)
+    rows = select(_s.media_index, _s.state).where(_s.analysis_id == analysis.id).distinct()
+    for row in connection.execute(rows):
+        states[row.media_index].add(SegmentState(row.state))
+    state = analysis_state(states.values())
     if state in FINISHED:
-        error = _first_error(connection, analysis) if state is AnalysisState.FAILED else None
-        finish(connection, analysis, state, error, now)
+        failed = state in (AnalysisState.PARTIAL, AnalysisState.FAILED)
+        finish(connection, analysis, state, failure(connection, analysis, analysis.info) if failed else None, now)
     return state
 
 
-def _first_error(connection: Connection, analysis: Any) -> dict[str, Any]:
-    failed = and_(_s.analysis_id == analysis.id, _s.state == SegmentState.FAILED.value)
-    first = select(segments).where(failed).order_by(_s.media_index, _s.segment_index).limit(1)
-    row = connection.execute(first).one()
-    number = connection.execute(select(func.count()).select_from(segments).where(failed)).scalar_one()
-    return {"message": row.error, "media": analysis.media[row.media_index], "segments_failed": number}
+def failure(connection: Connection, analysis: Any, infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The error of an analysis of which media have failed: the first cause, and that of each media item."""
+    failed = {index: _failed(analysis, index, message) for index, message in unreadable(infos).items()}
+    of_it = and_(_s.analysis_id == analysis.id, _s.state == SegmentState.FAILED.value)
+    rows = select(_s.media_index, _s.error).where(of_it).order_by(_s.media_index, _s.segment_index)
+    for row in connection.execute(rows):
+        item = failed.setdefault(row.media_index, _failed(analysis, row.media_index, row.error))
+        item["segments_failed"] += 1
+    items = [failed[index] for index in sorted(failed)]
+    total = sum(item["segments_failed"] for item in items)
+    first = {"message": items[0]["message"], "media": items[0]["media"]}
+    return first | {"segments_failed": total, "failed_media": items}
+
+
+def _failed(analysis: Any, index: int, message: str) -> dict[str, Any]:
+    return {"index": index, "media": analysis.media[index], "message": message, "segments_failed": 0}
 
 
 def finish(

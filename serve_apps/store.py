@@ -49,10 +49,12 @@ class Submission:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One user's request, see Submission. Times are epoch seconds; `error` is {"message", "media"}.
+    """One user's request, see Submission. Times are epoch seconds.
 
-    `started_at` is when it was planned, `first_frame_at` when a worker had its first frame; `cost_usd` is what it had
-    cost when last counted. `summarised`: its insights and manifests are written (see summaries.py).
+    `error` is {"message", "media"}, with "segments_failed" and "failed_media" where media have failed.
+    `info` has each media item's header, or {"uri", "error"}, once they were read. `started_at` is when it was planned,
+    `first_frame_at` when a worker had its first frame; `cost_usd` is what it had cost when last counted.
+    `summarised`: its insights and manifests are written (see summaries.py).
     """
 
     id: str
@@ -76,6 +78,7 @@ class Analysis:
     finished_at: float | None = None
     summarised: bool = False
     traceparent: str | None = None
+    info: Sequence[Mapping[str, Any]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from serve_apps.analyses import (
     boot_left_s,
     eta_s,
     progress,
+    unreadable,
     waiting_reason,
 )
 from serve_apps.estimates import Rates, estimate, rates
@@ -27,6 +28,7 @@ from serve_apps.schemas import (
     AnalysisView,
     DeliveryView,
     ErrorView,
+    FailedMedia,
     MediaResults,
     ProgressView,
     Results,
@@ -95,12 +97,21 @@ def _view(
         webhook_url=None if analysis.webhook is None else analysis.webhook["url"],
         seconds=_seconds(analysis, now),
         error=None if analysis.error is None else ErrorView(**analysis.error),
+        failed_media=failed_media(analysis),
         results=f"{here}/results",
         links={name: f"{here}{path}" for name, path in _LINKS.items()},
     )
 
 
 _LINKS = {"self": "", "results": "/results", "events": "/events", "retry": "/retry", "webhooks": "/webhooks"}
+
+
+def failed_media(analysis: Analysis) -> list[FailedMedia]:
+    """Its media that have failed; while it runs, those that could not be read."""
+    if analysis.error is not None and "failed_media" in analysis.error:
+        return [FailedMedia(**failed) for failed in analysis.error["failed_media"]]
+    unread = unreadable(analysis.info)
+    return [FailedMedia(index=i, media=analysis.media[i], message=message) for i, message in unread.items()]
 
 
 def _estimate_usd(groups: Sequence[SegmentGroup], known: Mapping[Lane, Rates], pricing: Pricing) -> float | None:
@@ -133,9 +144,10 @@ def _iso_or_none(at: float | None) -> str | None:
 
 def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_records: int) -> Results:
     """What has been found so far; at most `max_records` of each analyzer and media item. Reads the storage."""
+    why = {failed.index: failed.message for failed in failed_media(analysis)}
     media = [
-        MediaResults(uri=uri, analyzers={name: [] for name in analysis.analyzers}, truncated={})
-        for uri in analysis.media
+        MediaResults(uri=uri, error=why.get(i), analyzers={name: [] for name in analysis.analyzers}, truncated={})
+        for i, uri in enumerate(analysis.media)
     ]
     totals: defaultdict[tuple[int, str], int] = defaultdict(int)
     for part in parts:

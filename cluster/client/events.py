@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-FINISHED = ("succeeded", "failed", "cancelled")
+FINISHED = ("succeeded", "partial", "failed", "cancelled")
 
 
 @dataclass

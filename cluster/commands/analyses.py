@@ -56,7 +56,7 @@ def analyze(
                     line.show(view)
             views.print_findings(console, client.results(view["id"]))
         console.print(f"{view['id']}: {views.one_line(view)}", highlight=False)
-        finish(view, as_json, ok=view["state"] not in ("failed", "cancelled"))
+        finish(view, as_json, ok=view["state"] not in ("partial", "failed", "cancelled"))
 
 
 @app.command()

@@ -30,6 +30,7 @@ export class AnalysisView {
     this.bar = h("progress", { max: "100", value: "0", "aria-label": "Progress" });
     this.usual = h("progress", { class: "usual", max: "1", value: "0", "aria-label": "Of the usual wait" });
     this.picker = h("select", { "aria-label": "Media item", onchange: () => this.pick(Number(this.picker.value)) });
+    this.trouble = h("p", { class: "line problem" });
     this.buttons = h("div", { class: "buttons" });
     this.found = h("div", { class: "found" });
     this.story = h("ol", { class: "story" });
@@ -38,7 +39,7 @@ export class AnalysisView {
       h("header", { class: "title" }, this.title, this.state, this.buttons),
       this.facts,
       h("div", { class: "progress" }, this.line, this.usual, this.bar),
-      this.picker, this.player.element, this.timeline.element, this.found,
+      this.picker, this.trouble, this.player.element, this.timeline.element, this.found,
       h("details", { class: "card" }, h("summary", {}, "What happened, step by step"), this.story),
     );
   }
@@ -79,7 +80,7 @@ export class AnalysisView {
 
   onEvent(event) {
     this.story.append(h("li", {}, h("time", { datetime: event.at }, new Date(event.at).toLocaleTimeString()), " ", h("span", {}, told(event))));
-    if (["segment_done", "succeeded", "failed", "cancelled"].includes(event.kind)) this.soon();
+    if (["segment_done", "media_failed"].includes(event.kind) || FINISHED.has(event.kind)) this.soon();
   }
 
   // Several segments may end at once: the results are read again at most every second.
@@ -118,8 +119,11 @@ export class AnalysisView {
 
   tellMedia(view) {
     show(this.picker, view.media.length > 1);
-    if (this.picker.length === view.media.length) return;
-    this.picker.replaceChildren(...view.media.map((uri, i) => h("option", { value: String(i) }, `${i + 1}. ${fileName(uri)}`)));
+    const failed = new Set(view.failed_media.map((item) => item.index));
+    const names = view.media.map((uri, i) => `${i + 1}. ${fileName(uri)}${failed.has(i) ? " (failed)" : ""}`);
+    if (this.picker.dataset.shown === names.join("\n")) return;
+    this.picker.dataset.shown = names.join("\n");
+    this.picker.replaceChildren(...names.map((name, i) => h("option", { value: String(i), selected: i === this.item }, name)));
   }
 
   tellButtons(view) {
@@ -178,7 +182,9 @@ export class AnalysisView {
   }
 
   fill() {
-    const analyzers = this.results?.media[this.item]?.analyzers;
+    const { analyzers, error } = this.results?.media[this.item] ?? {};
+    // With one media item, the line above says it.
+    say(this.trouble, (this.results?.media.length > 1 && error) || "");
     if (!analyzers) return;
     const length = this.length || lastTime(analyzers);
     const ended = FINISHED.has(this.results.state);
@@ -189,6 +195,7 @@ export class AnalysisView {
 }
 
 function lineOf(view) {
+  if (view.state === "partial") return `${view.failed_media.length} of ${view.media.length} media failed. ${view.error.message}`;
   if (view.error) return view.error.message;
   if (view.waiting) return `Waiting for ${duration(view.waiting.since_s)}: ${view.waiting.reason}`;
   if (view.state === "succeeded") return `Done in ${duration(view.seconds.total)}.`;
@@ -210,11 +217,13 @@ function told(event) {
   return {
     queued: "stored; nothing that was answered is lost any more",
     planned: `cut into ${event.segments_total} segments`,
+    media_failed: `media ${event.media_index + 1} cannot be read: ${event.error}`,
     first_frame: `${event.instance || "a worker"} has its first frame`,
     segment_done: `${segment} done: ${event.frames} frames`,
     segment_retried: `${segment} failed and is tried again: ${event.error}`,
     segment_failed: `${segment} failed: ${event.error}`,
     succeeded: "everything is done",
+    partial: "everything is done that could be done",
     failed: `failed: ${event.error?.message || event.message || ""}`,
     cancelled: "cancelled",
   }[event.kind] || event.kind;

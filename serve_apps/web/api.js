@@ -1,7 +1,7 @@
 // The way to the API: the token, requests, problems, and event streams that resume.
 
 const KEY = "aima-token";
-export const FINISHED = new Set(["succeeded", "failed", "cancelled"]);
+export const FINISHED = new Set(["succeeded", "partial", "failed", "cancelled"]);
 
 export class Problem extends Error {
   constructor(status, body) {

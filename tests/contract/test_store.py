@@ -12,12 +12,14 @@ from pipelines.sampling import plan_segments
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.database_queue import DatabaseQueue
 from serve_apps.events import EventKind
+from serve_apps.lifecycle import Lifecycle
 from serve_apps.listing import Cursor, Filter, list_analyses
 from serve_apps.queue import ClaimedSegment, SegmentKey
 from serve_apps.store import Analysis, IdempotencyConflict, Store, Submission
 from tests.contract.databases import FakeClock
 
-REPORT = {"frames": 20, "parts": {"labels": "/storage/part"}}
+EMPTY = {"uri": "/m/a.mp4", "error": "a.mp4: is empty"}
+REPORT: dict[str, Any] = {"frames": 20, "parts": {"labels": "/storage/part"}}
 
 
 @pytest.fixture
@@ -118,7 +120,7 @@ def test_lists_meet_all_conditions(store: Store, queue: DatabaseQueue, clock: Fa
     red = store.create(Submission(("/a",), ["labels"], "0" * 64, labels={"color": "red", "a.b-c": "x"}))[0]
     clock.now += 10
     blue = store.create(Submission(("/b",), ["labels"], "0" * 64, labels={"color": "blue"}))[0]
-    queue.fail_analysis(red.id, "no")
+    queue.plan(red.id, [{"uri": "/a", "error": "no"}], [{}])
 
     def ids(**conditions: Any) -> list[str]:
         return [a.id for a in list_analyses(store.engine, Filter(**conditions), 10)[0]]
@@ -148,22 +150,65 @@ def test_planning_is_leased_and_done_once(store: Store, queue: DatabaseQueue, cl
 
 def test_an_analysis_that_cannot_be_read_fails_once(store: Store, queue: DatabaseQueue) -> None:
     analysis = asked(store)
-    assert queue.fail_analysis(analysis.id, "a.mp4: is empty", "/m/a.mp4")
-    assert not queue.fail_analysis(analysis.id, "again")
+    assert queue.plan(analysis.id, [EMPTY], [{}])
+    assert not queue.plan(analysis.id, [EMPTY], [{}])
     assert not queue.plan(analysis.id, [{}], [{Lane.GPU: plan_segments(60.0)}])
     found = store.get(analysis.id)
     assert found is not None
-    assert found.error == {"message": "a.mp4: is empty", "media": "/m/a.mp4"}
+    failed = {"message": "a.mp4: is empty", "media": found.media[0], "segments_failed": 0}
+    assert found.error == failed | {"failed_media": [failed | {"index": 0}]}
     assert kinds(store, analysis) == [EventKind.QUEUED, EventKind.FAILED]
 
 
-def test_failing_a_planned_analysis_leaves_nothing_to_claim(store: Store, queue: DatabaseQueue) -> None:
-    analysis = planned(store, queue)
+def test_one_unreadable_item_leaves_the_others_their_results(store: Store, queue: DatabaseQueue) -> None:
+    media = ["/m/a.mp4", "/m/b.mp4"]
+    analysis, _ = store.create(Submission(media, ["labels"], "0" * 64))
+    assert queue.plan(analysis.id, [EMPTY, {}], [{}, {Lane.GPU: plan_segments(60.0)}])
     claimed = claim_one(queue)
-    assert queue.fail_analysis(analysis.id, "enough")
-    assert queue.claim_segments("me", Lane.GPU, 9, 10) == []
-    assert not queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
-    assert kinds(store, analysis)[-1] is EventKind.FAILED
+    assert claimed.media_uri == "/m/b.mp4"
+    assert queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
+    found = store.get(analysis.id)
+    assert found is not None
+    assert found.state is AnalysisState.PARTIAL
+    failed = {"message": "a.mp4: is empty", "media": "/m/a.mp4", "segments_failed": 0}
+    assert found.error == failed | {"failed_media": [failed | {"index": 0}]}
+    expected = [EventKind.QUEUED, EventKind.PLANNED, EventKind.MEDIA_FAILED, EventKind.SEGMENT_DONE, EventKind.PARTIAL]
+    assert kinds(store, analysis) == expected
+    assert len(store.parts(analysis.id)) == len(REPORT["parts"])
+
+
+def test_an_item_that_breaks_half_way_is_told_beside_those_that_are_whole(store: Store, queue: DatabaseQueue) -> None:
+    analysis = planned(store, queue, 2, media=2)
+    first, second, *whole = queue.claim_segments("me", Lane.GPU, 9, 10)
+    for segment in (first, second):
+        queue.fail_segment(segment.key, "me", f"a.mp4: damaged in {segment.segment_index}", retryable=False)
+    for segment in whole:
+        queue.complete_segment(segment.key, "me", REPORT, "i-1", 1.0)
+    found = store.get(analysis.id)
+    assert found is not None
+    assert found.error is not None
+    assert (found.state, found.error["segments_failed"]) == (AnalysisState.PARTIAL, 2)
+    (failed,) = found.error["failed_media"]
+    assert (failed["index"], failed["message"], failed["segments_failed"]) == (0, "a.mp4: damaged in 0", 2)
+
+
+def test_another_try_reads_only_what_could_not_be_read(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:
+    lifecycle = Lifecycle(store.engine, clock)
+    analysis, _ = store.create(Submission(["/m/a.mp4", "/m/b.mp4"], ["labels"], "0" * 64))
+    queue.plan(analysis.id, [EMPTY, {"uri": "/m/b.mp4"}], [{}, {Lane.GPU: plan_segments(60.0)}])
+    queue.complete_segment(claim_one(queue).key, "me", REPORT, "i-1", 1.0)
+    for mended in (False, True):
+        assert lifecycle.retry(analysis.id)
+        (again,) = queue.claim_unplanned("me", 4, 10)
+        assert again.info == [EMPTY, {"uri": "/m/b.mp4"}]
+        info, segments = ({"uri": "/m/a.mp4"}, {Lane.GPU: plan_segments(60.0)}) if mended else (EMPTY, {})
+        queue.plan(analysis.id, [info, again.info[1]], [segments, {}])
+        assert state_of(store, analysis) is (AnalysisState.RUNNING if mended else AnalysisState.PARTIAL)
+    claimed = claim_one(queue)
+    assert claimed.media_uri == "/m/a.mp4"
+    queue.complete_segment(claimed.key, "me", REPORT, "i-1", 1.0)
+    assert state_of(store, analysis) is AnalysisState.SUCCEEDED
+    assert not lifecycle.retry(analysis.id)
 
 
 def test_the_oldest_analysis_is_served_first(store: Store, queue: DatabaseQueue, clock: FakeClock) -> None:

@@ -24,7 +24,7 @@ from serve_apps.analyses import (
 )
 
 PENDING, LEASED, DONE, FAILED, CANCELLED = SegmentState
-QUEUED, RUNNING, SUCCEEDED, ENDED, STOPPED = AnalysisState
+QUEUED, RUNNING, SUCCEEDED, PARTIAL, ENDED, STOPPED = AnalysisState
 
 
 def group(state: SegmentState, count: int = 1, media_s: float = 60.0, **more: Any) -> SegmentGroup:
@@ -41,17 +41,23 @@ def fleet(*instances: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("counts", "state"),
+    ("media", "state"),
     [
-        ({PENDING: 1, DONE: 3}, RUNNING),
-        ({LEASED: 1, FAILED: 1}, RUNNING),
-        ({DONE: 3}, SUCCEEDED),
-        ({DONE: 3, FAILED: 1}, ENDED),
-        ({DONE: 3, FAILED: 1, CANCELLED: 1}, STOPPED),
+        ([{PENDING, DONE}], RUNNING),
+        ([{LEASED, FAILED}], RUNNING),
+        ([{DONE}, {FAILED}, {PENDING}], RUNNING),
+        ([{DONE}], SUCCEEDED),
+        ([{DONE}, {DONE}], SUCCEEDED),
+        ([set(), set()], SUCCEEDED),
+        ([{DONE, FAILED}], ENDED),
+        ([{DONE, FAILED}, {FAILED}], ENDED),
+        ([{DONE}, {DONE, FAILED}], PARTIAL),
+        ([{FAILED}, {DONE}], PARTIAL),
+        ([{DONE}, {FAILED, CANCELLED}], STOPPED),
     ],
 )
-def test_an_analysis_ends_with_its_last_segment(counts: dict[SegmentState, int], state: AnalysisState) -> None:
-    assert analysis_state(counts) is state
+def test_an_analysis_ends_with_its_last_segment(media: list[set[SegmentState]], state: AnalysisState) -> None:
+    assert analysis_state(media) is state
 
 
 def test_failures_are_retried_until_they_are_too_many_or_hopeless() -> None:

@@ -51,7 +51,9 @@ def test_a_finished_analysis_shows_cost_and_results(service: Running) -> None:
         {"time_s": time_s, "labels": [{"label": label, "score": 0.9}]}
         for time_s, label in ((0.0, "golden retriever"), (0.5, "tabby cat"), (1.0, "Dog sled"))
     ]
-    assert found["media"] == [{"uri": str(service.media), "analyzers": {"labels": times}, "truncated": {}}]
+    assert found["media"] == [
+        {"uri": str(service.media), "error": None, "analyzers": {"labels": times}, "truncated": {}}
+    ]
     assert [Path(part).name for part in found["parts"]] == ["part-00000.parquet"]
     few = service.http.get(view["results"], params={"max_records": 1}).json()["media"][0]
     assert (few["analyzers"], few["truncated"]) == ({"labels": times[:1]}, {"labels": 3})
@@ -69,10 +71,30 @@ def test_a_running_analysis_answers_what_there_is(service: Running) -> None:
 
 def test_a_failed_analysis_names_the_file_and_the_cause(service: Running) -> None:
     view = service.submit()
-    service.queue.fail_analysis(view["id"], "clip.mp4: is empty")
+    service.queue.plan(view["id"], [{"uri": "x", "error": "clip.mp4: is empty"}], [{}])
     view = service.http.get(f"/v1/analyses/{view['id']}").json()
     assert view["state"] == "failed"
-    assert view["error"] == {"message": "clip.mp4: is empty", "media": None, "segments_failed": 0}
+    failed = {"message": "clip.mp4: is empty", "media": view["media"][0], "segments_failed": 0}
+    assert view["error"] == failed
+    assert view["failed_media"] == [failed | {"index": 0}]
+
+
+def test_media_that_fail_are_named_and_the_others_results_are_there(service: Running) -> None:
+    view = service.submit(media=[str(service.media)] * 2)
+    broken = {"uri": view["media"][1], "error": "clip.mp4: is empty"}
+    service.queue.plan(view["id"], [{}, broken], [{Lane.GPU: plan_segments(10.0)}, {}])
+    running = service.http.get(view["links"]["self"]).json()
+    failed = {"index": 1, "media": view["media"][1], "message": "clip.mp4: is empty", "segments_failed": 0}
+    assert (running["state"], running["failed_media"]) == ("running", [failed])
+    service.begin(view["id"], 1)
+    ended = service.http.get(view["links"]["self"]).json()
+    assert (ended["state"], ended["failed_media"], ended["progress"]["percent"]) == ("partial", [failed], 100.0)
+    assert ended["error"]["message"] == "clip.mp4: is empty"
+    whole, empty = service.http.get(view["results"]).json()["media"]
+    assert (len(whole["analyzers"]["labels"]), whole["error"]) == (3, None)
+    assert (empty["analyzers"]["labels"], empty["error"]) == ([], "clip.mp4: is empty")
+    again = service.http.post(view["links"]["retry"])
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
 
 
 def test_the_newest_come_first(service: Running) -> None:

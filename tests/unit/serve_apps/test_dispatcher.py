@@ -52,9 +52,6 @@ class OneAnalysis:
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         raise AssertionError("nothing is to be planned")
 
-    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
-        raise AssertionError("nothing is to fail")
-
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
         claimed, self.waiting = self.waiting[:limit], self.waiting[limit:]
         self.at_once += len(claimed)
