@@ -91,6 +91,15 @@ class Part:
     uri: str
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Analyses with their segments, and who has used the instances that worked for them, each by the analysis's id."""
+
+    analyses: Mapping[str, Analysis]
+    groups: Mapping[str, Sequence[SegmentGroup]]
+    busy: Sequence[Busy]
+
+
 class Store:
     """Reads and makes analyses. Safe for threads and for several processes on one database."""
 
@@ -171,25 +180,25 @@ class Store:
         with reading(self.engine) as connection:
             return {row.id: tuple(row.media) for row in connection.execute(rows)}
 
+    def standing(self, analysis_ids: Sequence[str]) -> Standing:
+        """How these analyses stand, those of them that exist; one transaction."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(select(analyses).where(analyses.c.id.in_(analysis_ids)))
+            found = {row.id: as_analysis(row) for row in rows}
+            groups = _groups(connection, list(found))
+            # Without a second of work there is nothing to share costs by.
+            used = [key for key, of_it in groups.items() if any(group.busy_s > 0 for group in of_it)]
+            return Standing(found, groups, _busy(connection, used) if used else [])
+
     def segment_groups(self, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
         """The segments of each analysis, added up by state; nothing for one that is not planned."""
-        groups: dict[str, list[SegmentGroup]] = {analysis_id: [] for analysis_id in analysis_ids}
         with reading(self.engine) as connection:
-            for row in _grouped(connection, analysis_ids):
-                groups[row.analysis_id].append(_group(row))
-        return groups
+            return _groups(connection, analysis_ids)
 
     def busy(self, analysis_ids: Sequence[str]) -> list[Busy]:
         """Who has used the instances that these analyses have used, other analyses too."""
-        s = segments.c
-        used = select(s.instance).where(s.analysis_id.in_(analysis_ids), s.instance.is_not(None))
-        rows = (
-            select(s.analysis_id, s.instance, func.sum(s.busy_s).label("busy_s"))
-            .where(s.instance.in_(used))
-            .group_by(s.analysis_id, s.instance)
-        )
         with reading(self.engine) as connection:
-            return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
+            return _busy(connection, analysis_ids)
 
     def recent_work(self) -> list[Work]:
         """The segments that were done last, of each lane.
@@ -238,6 +247,24 @@ class Store:
                 Event(row.id, row.analysis_id, row.at, EventKind(row.kind), row.data)
                 for row in connection.execute(rows)
             ]
+
+
+def _groups(connection: Connection, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
+    groups: dict[str, list[SegmentGroup]] = {analysis_id: [] for analysis_id in analysis_ids}
+    for row in _grouped(connection, analysis_ids):
+        groups[row.analysis_id].append(_group(row))
+    return groups
+
+
+def _busy(connection: Connection, analysis_ids: Sequence[str]) -> list[Busy]:
+    s = segments.c
+    used = select(s.instance).where(s.analysis_id.in_(analysis_ids), s.instance.is_not(None))
+    rows = (
+        select(s.analysis_id, s.instance, func.sum(s.busy_s).label("busy_s"))
+        .where(s.instance.in_(used))
+        .group_by(s.analysis_id, s.instance)
+    )
+    return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
 
 
 def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:

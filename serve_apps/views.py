@@ -42,12 +42,25 @@ from serve_apps.tables import reading, webhook_deliveries
 def describe(
     store: Store, fleet: Mapping[str, Any], analyses: Sequence[Analysis], pricing: Pricing
 ) -> list[AnalysisView]:
-    """Views of analyses; a few queries, however many they are. `fleet` is the orchestrator's view."""
-    ids = [analysis.id for analysis in analyses]
-    groups, busy, now = store.segment_groups(ids), store.busy(ids), store.now()
+    """Views of analyses; a few queries, however many they are. `fleet` is the orchestrator's view.
+
+    What has been erased meanwhile is left out.
+    """
+    current = describe_by_id(store, fleet, [analysis.id for analysis in analyses], pricing)
+    return [current[analysis.id] for analysis in analyses if analysis.id in current]
+
+
+def describe_by_id(
+    store: Store, fleet: Mapping[str, Any], ids: Sequence[str], pricing: Pricing
+) -> dict[str, AnalysisView]:
+    """Views of those analyses that exist."""
+    standing, now = store.standing(ids), store.now()
     known = rates(fleet, store.recent_work())
-    costs = counted_costs(busy, fleet)
-    return [_view(a, groups[a.id], fleet, _cost(a, costs), known, pricing, now) for a in analyses]
+    costs = counted_costs(standing.busy, fleet)
+    return {
+        key: _view(analysis, standing.groups[key], fleet, _cost(analysis, costs), known, pricing, now)
+        for key, analysis in standing.analyses.items()
+    }
 
 
 def counted_costs(busy: Sequence[Busy], fleet: Mapping[str, Any]) -> dict[str, float | None]:

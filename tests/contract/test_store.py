@@ -318,7 +318,8 @@ def test_failures_back_off_then_fail_the_analysis_and_keep_what_is_done(
     found = store.get(analysis.id)
     assert found is not None
     assert found.state is AnalysisState.FAILED
-    assert found.error == {"message": "lost the worker (3)", "media": "/m/0.mp4", "segments_failed": 1}
+    failed = {"message": "lost the worker (3)", "media": "/m/0.mp4", "segments_failed": 1}
+    assert found.error == failed | {"failed_media": [failed | {"index": 0}]}
     assert len(store.parts(analysis.id)) == 1
     assert kinds(store, analysis)[-2:] == [EventKind.SEGMENT_FAILED, EventKind.FAILED]
 

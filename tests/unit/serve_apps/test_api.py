@@ -278,7 +278,7 @@ def test_a_crash_tells_nothing_of_the_inside(service: Running, monkeypatch: pyte
     def crash(*_args: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(Store, "get", crash)
+    monkeypatch.setattr(Store, "standing", crash)
     assert "secret" not in str(problem(service.http.get("/v1/analyses/an_0123456789abcdef"), 500, None))
 
 

@@ -233,11 +233,7 @@ class Planning(OneAnalysis):
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         self.told += [(lane.value, len(segments)) for media in plan for lane, segments in media.items()]
-        self.stop.set()
-        return True
-
-    def fail_analysis(self, analysis_id: str, message: str, media: str | None = None) -> bool:
-        self.told.append((message, media))
+        self.told += [(info["error"], info["uri"]) for info in infos if "error" in info]
         self.stop.set()
         return True
 
@@ -271,6 +267,33 @@ def test_machines_are_bought_only_for_what_media_can_give(
         return queue.told[:-1]
 
     assert asyncio.run(work()) == told
+
+
+@pytest.mark.parametrize(
+    ("earlier", "told", "read"),
+    [
+        (None, [("gpu", 1), ("b: is empty", "/b")], ["/a", "/b"]),
+        ([INFO.to_dict() | {"uri": "/a"}, {"uri": "/b", "error": "b: is empty"}], [("b: is empty", "/b")], ["/b"]),
+    ],
+    ids=["first try", "another try"],
+)
+def test_an_item_that_cannot_be_read_keeps_nobody_from_the_others(
+    earlier: Any, told: list[tuple[Any, ...]], read: list[str]
+) -> None:
+    async def work() -> tuple[list[tuple[Any, ...]], list[str]]:
+        queue, seen = Planning(("labels",), stop := asyncio.Event()), list[str]()
+        queue.unplanned = [replace(queue.unplanned[0], media=("/a", "/b"), info=earlier)]
+
+        def probe(uri: str) -> MediaInfo:
+            seen.append(uri)
+            if uri == "/b":
+                raise MediaError(f"https://store{uri}?signed", "is empty")
+            return INFO
+
+        await Dispatcher(queue, {Lane.GPU: Workers().run}, probe, POLICY, "me", lane_of).run(stop)
+        return queue.told[:-1], seen
+
+    assert asyncio.run(work()) == (told, read)
 
 
 def test_an_error_of_ours_is_its_own_root() -> None:
