@@ -142,7 +142,8 @@ class FailedMedia(BaseModel):
 class AnalysisView(BaseModel):
     """An analysis as it stands. `partial`: it has ended, and of its media only `failed_media` failed.
 
-    `cost_usd` is its share of its workers so far, null when that is not known; `estimate_usd` is what it may cost in
+    `cost_usd` is its share of its workers so far, null when that is not known, and `usd_per_media_minute` the same for
+    each minute of media that is done; `estimate_usd` is what it may cost in
     all, null before it is planned or while no price is known. `expires_at` is when everything about it is erased.
     """
 
@@ -160,6 +161,7 @@ class AnalysisView(BaseModel):
     eta_s: float | None
     waiting: WaitingView | None
     cost_usd: float | None
+    usd_per_media_minute: float | None
     estimate_usd: float | None
     budget_usd: float | None
     webhook_url: str | None

@@ -16,6 +16,7 @@ from serve_apps.analyses import (
     attribute_cost,
     boot_left_s,
     eta_s,
+    media_minutes,
     progress,
     unreadable,
     waiting_reason,
@@ -89,7 +90,7 @@ def _view(
     waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now)
     side_by_side = sum(g.count for g in groups if g.state is SegmentState.LEASED)
     speed = known[Lane.GPU].habits.segment_speed
-    here = f"/v1/analyses/{analysis.id}"
+    here, minutes = f"/v1/analyses/{analysis.id}", media_minutes(groups)
     return AnalysisView(
         id=analysis.id,
         state=analysis.state.value,
@@ -105,6 +106,7 @@ def _view(
         eta_s=eta_s(groups, now, slots=side_by_side, waiting_s=boot_left_s(waiting), speed=speed),
         waiting=None if waiting is None else WaitingView(**waiting),
         cost_usd=None if cost_usd is None else round(cost_usd, 6),
+        usd_per_media_minute=None if cost_usd is None or not minutes else round(cost_usd / minutes, 6),
         estimate_usd=_estimate_usd(groups, known, pricing),
         budget_usd=analysis.budget_usd,
         webhook_url=None if analysis.webhook is None else analysis.webhook["url"],

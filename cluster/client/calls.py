@@ -149,7 +149,7 @@ def instances() -> Call[Json]:
 
 
 def costs() -> Call[Json]:
-    """What has been spent, and what the budgets still allow."""
+    """What is spent now, today and this month, by cloud, key and minute of media, beside the budgets."""
     return Call("GET", "/v1/costs", as_json)
 
 

@@ -1,4 +1,4 @@
-"""`aima costs`: what idling costs, what an analysis costs, and when something else would be cheaper."""
+"""`aima costs`: what idling costs, what an analysis costs, and when something else would be cheaper; what was spent."""
 
 import json
 import sys
@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cluster.commands.terminal import ConfigOption, finish, open_client
 from cluster.costs import Bill, GpuUse
 from cluster.costs_report import Report, report
 
@@ -29,9 +30,18 @@ def costs(
     tail_s: Annotated[float, typer.Option(min=0, help="Billed seconds after the last result.")] = 10.0,
     usd_per_eur: Annotated[float | None, typer.Option(min=0.01, help="Instead of the table's assumption.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw it (PNG or SVG; needs the extra `plot`).")] = None,
+    spent: Annotated[bool, typer.Option("--spent", help="What this cluster has really spent, instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    config: ConfigOption = None,
 ) -> None:
     """Show what a month of idling and an analysis cost, from a dated price table, beside the founding estimates."""
+    if spent:
+        with open_client(config) as client:
+            told = client.costs()
+        if not as_json:
+            _print_spent(told)
+        finish(told, as_json)
+        return
     found = report(prices, configuration, gpu, GpuUse(boot_s, work_s, tail_s), usd_per_eur)
     if plot is not None:
         from cluster.costs_plot import draw  # noqa: PLC0415 - matplotlib is for those who draw
@@ -45,6 +55,36 @@ def costs(
     _print_comparison(found.to_json())
     for bill in (*found.estimates, *found.idle):
         _print_bill(bill)
+
+
+def _print_spent(told: Mapping[str, Any]) -> None:
+    """By cloud and in all, against the limits; then what analyses have used of it."""
+    table = Table(title=f"Since {told['since'][:10]}", title_justify="left", box=box.MARKDOWN)
+    for name in ("machines of", "USD per hour, now", "USD today", "USD this month"):
+        table.add_column(name, justify="left" if name == "machines of" else "right")
+    for cloud, scope in (*told["by_cloud"].items(), ("all clouds", told)):
+        limits = scope["limits"]
+        cells = [
+            _against(scope[what], limits[limit])
+            for what, limit in (
+                ("burn_usd_per_hour", "per_hour_usd"),
+                ("day_usd", "per_day_usd"),
+                ("month_usd", "per_month_usd"),
+            )
+        ]
+        table.add_row(cloud, *cells)
+    _console.print(table)
+    each = "" if told["usd_per_media_minute"] is None else f", {told['usd_per_media_minute']:.4f} USD for each"
+    minutes = f"{told['media_minutes']:.1f} minutes of media{each}"
+    _console.print(f"Analyses have used {told['analyses_usd']:.4f} USD for {minutes}.")
+    for key, usd in told["by_key"].items():
+        _console.print(f"  key {key}: {usd:.4f} USD")
+    for warning in told["warnings"]:
+        _console.print(f"! {warning}")
+
+
+def _against(usd: float | None, limit: float | None) -> str:
+    return ("unknown" if usd is None else f"{usd:.4f}") + ("" if limit is None else f" of {limit:g}")
 
 
 def _print_summary(found: Report) -> None:

@@ -16,20 +16,38 @@ from serve_apps.problems import PROBLEM_RESPONSES, ProblemError
 from serve_apps.views import iso
 
 
-class CostsView(BaseModel):
-    """Money in USD. `now_usd_per_hour` is what runs; the rest is since the month began (`since`, UTC).
+class LimitsView(BaseModel):
+    """The most that may be spent, in USD; null: no limit."""
 
-    `machines_usd` is what the instances cost that the fleet remembers; `by_key` is the share of it that analyses have
-    used, by who asked for them: less, since a boot for nothing is nobody's. `spending` is what the budgets are checked
-    against: USD by hour, day and month for each cloud and all together, the limits, and warnings.
+    per_hour_usd: float | None
+    per_day_usd: float | None
+    per_month_usd: float | None
+
+
+class SpendingView(BaseModel):
+    """What machines cost, in USD: `burn_usd_per_hour` is what runs now, the others since the day and the month began
+    (UTC). Null while the orchestrator, which keeps the ledger, does not answer."""
+
+    burn_usd_per_hour: float | None
+    day_usd: float | None
+    month_usd: float | None
+    limits: LimitsView
+
+
+class CostsView(SpendingView):
+    """What all machines cost, and each cloud's; and what of it analyses have used that were asked for since the month
+    began (`since`): less, since a boot or an idle minute for nobody is nobody's.
+
+    What one machine costs stands in /v1/instances (`cost_usd`), what one analysis does in its view.
     """
 
     since: str
-    now_usd_per_hour: float
-    machines_usd: float
-    by_cloud: dict[str, float]
+    by_cloud: dict[str, SpendingView]
+    warnings: list[str]
+    analyses_usd: float
     by_key: dict[str, float]
-    spending: dict[str, Any]
+    media_minutes: float
+    usd_per_media_minute: float | None
 
 
 def open_routes(service: Service, live: Callable[[], dict[str, Any]]) -> APIRouter:
@@ -64,11 +82,11 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v1/costs")
     async def cost_report() -> CostsView:
-        """What is spent: now, and since the month began."""
+        """What is spent: now, today and this month, by cloud, key and minute of media, against the budgets."""
         since = costs.month_start(service.store.now())
         fleet = await service.fleet()
-        by_key = await asyncio.to_thread(costs.by_key, service.store.engine, since)
-        return CostsView(since=iso(since), **costs.report(fleet, since), by_key=by_key)
+        used = await asyncio.to_thread(costs.of_analyses, service.store.engine, since)
+        return CostsView(since=iso(since), **costs.report(fleet), **used)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def exposition() -> Response:

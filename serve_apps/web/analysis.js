@@ -209,7 +209,8 @@ function factsOf(view) {
   const segments = progress.segments_total ? `${progress.segments_done} of ${progress.segments_total} segments` : null;
   const frames = progress.frames ? `${progress.frames.toLocaleString()} frames` : null;
   const estimate = view.estimate_usd && !FINISHED.has(view.state) ? ` of about ${money(view.estimate_usd)}` : "";
-  return [ago(view.created_at), view.analyzers.join(", "), segments, frames, `${money(view.cost_usd)}${estimate}`].filter(Boolean);
+  const each = FINISHED.has(view.state) && view.usd_per_media_minute ? ` (${money(view.usd_per_media_minute)} per minute of media)` : "";
+  return [ago(view.created_at), view.analyzers.join(", "), segments, frames, `${money(view.cost_usd)}${estimate}${each}`].filter(Boolean);
 }
 
 function told(event) {

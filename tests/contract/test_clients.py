@@ -110,7 +110,7 @@ def test_refusals_name_the_field(call: Aima) -> None:
 def test_the_other_calls(call: Aima, finished: str) -> None:
     assert {one["name"] for one in call("analyzers")["analyzers"]} >= {"labels", "scenes"}
     assert call("instances")["instances"] == []
-    assert call("costs")["machines_usd"] == 0
+    assert (call("costs")["month_usd"], call("costs")["media_minutes"] > 0) == (None, True)
     assert call("health")["status"] == "ok"
     assert call("results", finished, media_index=0)["parts"]
     with pytest.raises(ApiError, match="nothing to try again"):
@@ -239,6 +239,20 @@ def test_the_commands_that_a_day_needs(aima: Aima, clip: Path, tmp_path: Path) -
     assert "0 instances, nothing is billed" in error
     assert "labels" in aima("analyzers")[2]
     assert "s of media" in aima("estimate", str(clip))[2]
+    spent = json.loads(aima("costs", "--spent", "--json")[1])
+    assert (spent["month_usd"], spent["analyses_usd"], spent["media_minutes"] > 0) == (None, 0.0, True)
+    assert b"minutes of media" in aima("costs", "--spent")[1]
+
+
+def test_of_several_media_one_that_cannot_be_read_is_named_and_the_others_are_there(aima: Aima, clip: Path) -> None:
+    broken = clip.with_name("broken.mp4")
+    broken.write_text("no video")
+    code, out, error = aima("analyze", str(broken), str(clip), "--analyzers", "labels", "--wait", "--json")
+    view = json.loads(out)
+    assert (code, view["state"], [failed["index"] for failed in view["failed_media"]]) == (1, "partial", [0]), error
+    assert "partial: 1 of 2 media failed, the first by broken.mp4: " in error
+    assert "failed: broken.mp4: " in error
+    assert "best score" in error
 
 
 def test_exit_codes_tell_what_happened(aima: Aima, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from serve_apps.erasing import erase_expired
 from serve_apps.metering import meter
 from tests.service import Running, problem
 
+NO_LIMITS = {"per_hour_usd": None, "per_day_usd": None, "per_month_usd": None}
 WORKER = {"name": "i-1", "node_type": "gpu", "cloud": "local", "state": "bought", "joined": True, "phase": "a Ray node"}
 WORKER |= {"price_usd_per_hour": 3.6, "boot_s": 20.0, "cost_usd": 0.5, "ended_at": None}
 
@@ -40,17 +41,38 @@ def test_media_that_cannot_be_read_is_named_in_the_estimate(service: Running) ->
     assert guess["media_s"] == 20.0
 
 
-def test_costs_are_of_this_month(service: Running) -> None:
-    analysis_id = service.submit()["id"]
-    service.finish(analysis_id)
-    old = WORKER | {"name": "i-0", "state": "ended", "ended_at": service.clock[0] - 40 * 86400, "cost_usd": 9.0}
-    service.fleet.view |= {"instances": [old, WORKER], "spending": {"warnings": ["x"]}}
+def test_costs_are_the_ledgers_and_what_analyses_have_used_of_them(service: Running) -> None:
+    for _ in range(2):  # of the first, a month later only the ledger knows
+        analysis_id = service.submit()["id"]
+        service.finish(analysis_id)
+        service.clock[0] += 30 * 86400
+    service.clock[0] -= 30 * 86400
+    spent, nothing = {"burn_usd_per_hour": 3.6, "day_usd": 0.7, "month_usd": 9.0}, {"limits": NO_LIMITS}
+    scopes, limits = {"local": spent, "all clouds": spent}, {"all clouds": NO_LIMITS | {"per_month_usd": 10.0}}
+    service.fleet.view |= {
+        "instances": [WORKER],
+        "spending": {"scopes": scopes, "limits": limits, "warnings": ["9.00 of the 10 USD"]},
+    }
     meter(service.service.store, service.service.lifecycle, service.fleet.view)
     costs = service.http.get("/v1/costs").json()
-    assert costs["since"] == "2023-11-01T00:00:00.000+00:00"
-    assert (costs["now_usd_per_hour"], costs["machines_usd"], costs["by_cloud"]) == (3.6, 0.5, {"local": 0.5})
-    assert costs["by_key"] == {"root": 0.5}
-    assert costs["spending"] == {"warnings": ["x"]}
+    assert costs == spent | {
+        "since": "2023-12-01T00:00:00.000+00:00",
+        "limits": NO_LIMITS | {"per_month_usd": 10.0},
+        "by_cloud": {"local": spent | nothing},
+        "warnings": ["9.00 of the 10 USD"],
+        "analyses_usd": 0.25,
+        "by_key": {"root": 0.25},
+        "media_minutes": 0.167,
+        "usd_per_media_minute": 1.5,
+    }
+    view = service.http.get(f"/v1/analyses/{analysis_id}").json()
+    assert (view["cost_usd"], view["usd_per_media_minute"]) == (0.25, 1.5)
+
+
+def test_costs_that_nobody_tells_are_null_not_nothing(service: Running) -> None:
+    costs = service.http.get("/v1/costs").json()
+    assert (costs["burn_usd_per_hour"], costs["month_usd"], costs["by_cloud"]) == (None, None, {})
+    assert (costs["analyses_usd"], costs["media_minutes"], costs["usd_per_media_minute"]) == (0.0, 0.0, None)
 
 
 def test_a_cost_is_remembered_when_the_fleet_forgets(service: Running) -> None:
