@@ -5,13 +5,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Engine, Row, func, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from serve_apps.analyses import FINISHED, AnalysisState, Busy, Lane, SegmentGroup, SegmentState
+from serve_apps.analyses import FINISHED, AnalysisState, Busy, SegmentGroup
 from serve_apps.events import Event, EventKind
 from serve_apps.experience import Work, recent_work
 from serve_apps.migrations import upgrade
+from serve_apps.standing import busy_on, segment_groups
 from serve_apps.tables import analyses, events, reading, record_event, segments, writing
 
 _WORK_REMEMBERED_S = 2.0
@@ -185,20 +186,20 @@ class Store:
         with reading(self.engine) as connection:
             rows = connection.execute(select(analyses).where(analyses.c.id.in_(analysis_ids)))
             found = {row.id: as_analysis(row) for row in rows}
-            groups = _groups(connection, list(found))
+            groups = segment_groups(connection, list(found))
             # Without a second of work there is nothing to share costs by.
             used = [key for key, of_it in groups.items() if any(group.busy_s > 0 for group in of_it)]
-            return Standing(found, groups, _busy(connection, used) if used else [])
+            return Standing(found, groups, busy_on(connection, used) if used else [])
 
     def segment_groups(self, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
         """The segments of each analysis, added up by state; nothing for one that is not planned."""
         with reading(self.engine) as connection:
-            return _groups(connection, analysis_ids)
+            return segment_groups(connection, analysis_ids)
 
     def busy(self, analysis_ids: Sequence[str]) -> list[Busy]:
         """Who has used the instances that these analyses have used, other analyses too."""
         with reading(self.engine) as connection:
-            return _busy(connection, analysis_ids)
+            return busy_on(connection, analysis_ids)
 
     def recent_work(self) -> list[Work]:
         """The segments that were done last, of each lane.
@@ -247,60 +248,6 @@ class Store:
                 Event(row.id, row.analysis_id, row.at, EventKind(row.kind), row.data)
                 for row in connection.execute(rows)
             ]
-
-
-def _groups(connection: Connection, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
-    groups: dict[str, list[SegmentGroup]] = {analysis_id: [] for analysis_id in analysis_ids}
-    for row in _grouped(connection, analysis_ids):
-        groups[row.analysis_id].append(_group(row))
-    return groups
-
-
-def _busy(connection: Connection, analysis_ids: Sequence[str]) -> list[Busy]:
-    s = segments.c
-    used = select(s.instance).where(s.analysis_id.in_(analysis_ids), s.instance.is_not(None))
-    rows = (
-        select(s.analysis_id, s.instance, func.sum(s.busy_s).label("busy_s"))
-        .where(s.instance.in_(used))
-        .group_by(s.analysis_id, s.instance)
-    )
-    return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
-
-
-def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    s = segments.c
-    begun = s.started_at.is_not(None).label("begun")
-    return connection.execute(
-        select(
-            s.analysis_id,
-            s.state,
-            s.lane,
-            begun,
-            func.count().label("count"),
-            func.sum(s.end_s - s.start_s).label("media_s"),
-            func.sum(s.frames).label("frames"),
-            func.sum(s.busy_s).label("busy_s"),
-            func.min(s.started_at).label("first_begun_at"),
-            # A segment that may run now must not hide behind one that waits.
-            func.min(func.coalesce(s.not_before, 0.0)).label("not_before"),
-        )
-        .where(s.analysis_id.in_(analysis_ids))
-        .group_by(s.analysis_id, s.state, s.lane, begun)
-    ).all()
-
-
-def _group(row: Row[Any]) -> SegmentGroup:
-    return SegmentGroup(
-        state=SegmentState(row.state),
-        begun=bool(row.begun),
-        count=row._mapping["count"],
-        media_s=row.media_s,
-        frames=int(row.frames),
-        busy_s=row.busy_s,
-        first_begun_at=row.first_begun_at,
-        not_before=row.not_before or None,
-        lane=Lane(row.lane),
-    )
 
 
 _COPIED = tuple(f.name for f in fields(Submission))
