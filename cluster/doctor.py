@@ -6,6 +6,7 @@ Facts come in as values, gathered by doctor_probes.py. Sizes are bytes, times se
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from autoscaler.budget import Budgets, refusal
 
@@ -166,6 +167,16 @@ def backend_finding(facts: BackendFacts, mend: str) -> Finding:
     if facts.error:
         return Finding(facts.subject, Verdict.BAD, f"{facts.name}: {facts.error}", mend)
     return Finding(facts.subject, Verdict.GOOD, f"{facts.name} answers in {facts.took_s * 1000:.0f} ms")
+
+
+def reach_finding(storage_uri: str, apis: Mapping[str, str]) -> Finding:
+    """Whether rented machines (by cloud, the root of its API) can read uploads and leave results. A cloud's fake server
+    on this machine sells processes of this machine."""
+    away = [name for name, url in apis.items() if urlsplit(url).hostname not in _LOOPBACK]
+    if not away or storage_uri.startswith("s3://"):
+        return Finding("way to the storage", Verdict.GOOD, "workers reach it")
+    detail = f"machines of {', '.join(away)} cannot reach {storage_uri}: their results would be lost"
+    return Finding("way to the storage", Verdict.BAD, detail, "set storage_uri to s3://bucket/prefix")
 
 
 def clock_findings(ahead_s: Mapping[str, float | None]) -> Iterator[Finding]:

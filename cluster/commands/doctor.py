@@ -57,6 +57,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     yield doctor.backend_finding(database, _DATABASE)
     yield doctor.backend_finding(probes.look_at_storage(settings), _STORAGE)
     rented = clouds.api_addresses(settings, os.environ)
+    yield doctor.reach_finding(settings.storage_uri, rented)
     clocks = {"the database": database.clock_ahead_s}
     clocks |= {name: probes.clock_ahead_of_ours_s(url, time.time) for name, url in rented.items()}
     yield from doctor.clock_findings(clocks)

@@ -98,6 +98,21 @@ def test_money_without_a_limit_is_warned_of() -> None:
     assert [f.detail for f in doctor.budget_findings(Budgets(), pays=False)] == ["nothing here costs money"]
 
 
+@pytest.mark.parametrize(
+    ("storage_uri", "api", "verdict"),
+    [
+        ("/home/me/storage", "https://rest.runpod.io/v1", Verdict.BAD),
+        ("/home/me/storage", "http://127.0.0.1:8001", Verdict.GOOD),
+        ("s3://bucket/prefix", "https://rest.runpod.io/v1", Verdict.GOOD),
+    ],
+)
+def test_results_that_could_not_come_back_are_found_before_they_are_paid_for(
+    storage_uri: str, api: str, verdict: Verdict
+) -> None:
+    assert doctor.reach_finding(storage_uri, {"runpod": api}).verdict is verdict
+    assert doctor.reach_finding(storage_uri, {}).verdict is Verdict.GOOD
+
+
 def test_a_key_in_clear_text_is_warned_of() -> None:
     assert doctor.access_finding("http://aima.example", "").verdict is Verdict.WARNING
     assert doctor.access_finding("http://127.0.0.1:8000", "").verdict is Verdict.GOOD
