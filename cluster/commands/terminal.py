@@ -14,8 +14,8 @@ from cluster.config import ConfigError, load_settings
 
 # Exit codes; 2 is typer's own for a command that was written wrongly.
 FAILED, NO_CLUSTER, REFUSED = 1, 3, 4
-EXIT_CODES = """Exit codes: 0 done; 1 the analysis or the command failed; 2 wrong usage; 3 no cluster, or it does not
-answer; 4 the API refused the request."""
+EXIT_CODES = """Exit codes: 0 done; 1 the analysis, one of its media or the command failed; 2 wrong usage; 3 no cluster,
+or it does not answer; 4 the API refused the request."""
 
 # People read standard error; standard output is for --json and for what is piped on.
 console = Console(stderr=True)
