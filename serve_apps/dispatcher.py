@@ -24,7 +24,7 @@ from serve_apps.measures import OUTAGES, Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 from serve_apps.store import Analysis
 from serve_apps.traces import Traces, trace_id
-from serve_apps.worker_access import WorkerAccess
+from serve_apps.worker_access import ResultsElsewhere, WorkerAccess, output_uri
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +60,6 @@ def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -
     if pending_media_s <= 0:
         return 0
     return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
-
-
-class ResultsElsewhere(OSError):
-    """A worker has written its results where we cannot read them: another try would be paid for, and lost, the same."""
-
-    def __str__(self) -> str:
-        return "the worker's results have not come here: it has another disk; set storage_uri to s3://bucket/prefix"
 
 
 class Dispatcher:
@@ -297,11 +290,6 @@ def _facts(segment: ClaimedSegment) -> dict[str, str]:
     key, trace = segment.key, trace_id(segment.traceparent)
     facts = {"analysis": key.analysis_id, "segment": f"{key.media_index}/{key.segment_index} {key.lane}"}
     return facts | ({"trace": trace} if trace else {})
-
-
-def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:
-    """Where the parts of one media item of an analysis lie; one folder an analyzer below it."""
-    return f"{storage_uri.rstrip('/')}/analyses/{analysis_id}/{media_index:04d}"
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -16,10 +16,10 @@ from pipelines.errors import file_name
 from pipelines.results import write_results_to
 from serve_apps.analyses import FINISHED, SegmentState
 from serve_apps.context import Service
-from serve_apps.dispatcher import output_uri
 from serve_apps.objects import Objects
 from serve_apps.store import Analysis, as_analysis
 from serve_apps.tables import analyses, reading, segments, writing
+from serve_apps.worker_access import output_uri
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 4

@@ -7,6 +7,13 @@ from pipelines.sinks import PART_TYPE
 from serve_apps.objects import Objects
 
 
+class ResultsElsewhere(OSError):
+    """A worker has written its results where we cannot read them: another try would be paid for, and lost, the same."""
+
+    def __str__(self) -> str:
+        return "the worker's results have not come here: it has another disk; set storage_uri to s3://bucket/prefix"
+
+
 @dataclass(frozen=True)
 class WorkerAccess:
     """What the dispatcher hands out. By default workers share this machine's disk.
@@ -27,3 +34,8 @@ def access_to(objects: Objects, readable: Callable[[str], str] | None = None) ->
         writable=lambda uri: objects.writable(uri, PART_TYPE),
         has_come=objects.has_come,
     )
+
+
+def output_uri(storage_uri: str, analysis_id: str, media_index: int) -> str:
+    """Where the parts of one media item of an analysis lie; one folder an analyzer below it."""
+    return f"{storage_uri.rstrip('/')}/analyses/{analysis_id}/{media_index:04d}"
