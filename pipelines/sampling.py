@@ -230,3 +230,11 @@ def shots_from_cuts(cuts_s: Sequence[float], duration_s: float) -> list[tuple[fl
     inside = sorted({cut for cut in cuts_s if 0.0 < cut < duration_s})
     borders = [0.0, *inside, duration_s]
     return list(itertools.pairwise(borders))
+
+
+def replaced(own: Sampling, text: str, duration_s: float) -> Sampling:
+    """The sampling that `text` says (see `parse_sampling`), for who looks at samples.
+
+    `own` where it says nothing, and for who needs every frame.
+    """
+    return own if not text or isinstance(own, EveryFrame) else parse_sampling(text, duration_s)

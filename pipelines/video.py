@@ -24,7 +24,7 @@ from pipelines.frames import FrameBatch
 from pipelines.images import watch_pictures
 from pipelines.isolation import DecodeProcesses
 from pipelines.provenance import Making
-from pipelines.sampling import EveryFrame, Sampling, Segment, parse_sampling
+from pipelines.sampling import Segment, replaced
 from pipelines.sinks import finished_part, part_name, write_part
 from pipelines.sources import MediaInfo
 
@@ -279,17 +279,12 @@ def _feed(
 def _requests(task: SegmentTask, analyzers: Sequence[Analyzer]) -> list[FrameRequest]:
     return [
         FrameRequest(
-            task.segment.widened(a.context_s), _sampling(task, a), a.frame_size(task.info.height, task.info.width)
+            task.segment.widened(a.context_s),
+            replaced(a.sampling, task.sampling, task.info.duration_s),
+            a.frame_size(task.info.height, task.info.width),
         )
         for a in analyzers
     ]
-
-
-def _sampling(task: SegmentTask, analyzer: Analyzer) -> Sampling:
-    """The task's sampling for analyzers that look at samples; the others need every frame."""
-    if not task.sampling or isinstance(analyzer.sampling, EveryFrame):
-        return analyzer.sampling
-    return parse_sampling(task.sampling, task.info.duration_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
