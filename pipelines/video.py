@@ -277,14 +277,12 @@ def _feed(
 
 
 def _requests(task: SegmentTask, analyzers: Sequence[Analyzer]) -> list[FrameRequest]:
-    return [
-        FrameRequest(
-            task.segment.widened(a.context_s),
-            replaced(a.sampling, task.sampling, task.info.duration_s),
-            a.frame_size(task.info.height, task.info.width),
-        )
-        for a in analyzers
-    ]
+    requests = []
+    for a in analyzers:
+        sampling = replaced(a.sampling, task.sampling, task.info.duration_s)
+        size = a.frame_size(task.info.height, task.info.width)
+        requests.append(FrameRequest(task.segment.widened(a.context_s), sampling, size))
+    return requests
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from serve_apps.migrations import upgrade
 from serve_apps.tables import analyses, events
 from tests.service import BEARER
 
-KILLS = 50  # on each database
+KILLS = int(os.environ.get("AIMA_TEST_KILLS", "50"))  # on each database
 CLIENTS = 4
 
 
