@@ -30,7 +30,7 @@ export class AnalysisView {
     this.bar = h("progress", { max: "100", value: "0", "aria-label": "Progress" });
     this.usual = h("progress", { class: "usual", max: "1", value: "0", "aria-label": "Of the usual wait" });
     this.picker = h("select", { "aria-label": "Media item", onchange: () => this.pick(Number(this.picker.value)) });
-    this.trouble = h("p", { class: "line problem" });
+    this.trouble = h("p", { class: "problem" });
     this.buttons = h("div", { class: "buttons" });
     this.found = h("div", { class: "found" });
     this.story = h("ol", { class: "story" });
@@ -184,7 +184,9 @@ export class AnalysisView {
   fill() {
     const { analyzers, error } = this.results?.media[this.item] ?? {};
     // With one media item, the line above says it.
-    say(this.trouble, (this.results?.media.length > 1 && error) || "");
+    const trouble = (this.results?.media.length > 1 && error) || "";
+    say(this.trouble, trouble);
+    show(this.trouble, trouble !== "");
     if (!analyzers) return;
     const length = this.length || lastTime(analyzers);
     const ended = FINISHED.has(this.results.state);
