@@ -165,7 +165,7 @@ def test_damage_is_told_in_its_own_words_and_not_tried_again() -> None:
 
 def test_a_failure_after_its_access_has_ended_is_tried_again_with_new_access() -> None:
     queue, _workers = dispatch(3, replace(POLICY, access_s=0.0))
-    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", True) in queue.told
+    assert ("failed", 0, "clip.ts: invalid data (at 17.200 s)", True, False) in queue.told
 
 
 def test_a_worker_is_handed_access_to_its_media_and_to_each_of_its_parts() -> None:
@@ -179,7 +179,7 @@ def test_a_worker_is_handed_access_to_its_media_and_to_each_of_its_parts() -> No
 
 def test_results_that_stayed_on_another_machine_are_a_failure_with_a_way_out() -> None:
     queue, _workers = dispatch(3, access=WorkerAccess(has_come=lambda _uri: False))
-    ((_failed, _index, error, retryable),) = [told for told in queue.told if told[:2] == ("failed", 2)]
+    ((_failed, _index, error, retryable, _outage),) = [told for told in queue.told if told[:2] == ("failed", 2)]
     assert "storage_uri to s3://" in error
     assert not retryable
 
