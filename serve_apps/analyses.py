@@ -148,15 +148,6 @@ def progress(groups: Sequence[SegmentGroup]) -> Progress:
     )
 
 
-def media_minutes(groups: Sequence[SegmentGroup]) -> float:
-    """Minutes of media that are done; what both lanes looked at counts once."""
-    seconds: defaultdict[Lane, float] = defaultdict(float)
-    for group in groups:
-        if group.state is SegmentState.DONE:
-            seconds[group.lane] += group.media_s
-    return max(seconds.values(), default=0.0) / 60
-
-
 def eta_s(
     groups: Sequence[SegmentGroup],
     now: float,

@@ -16,7 +16,6 @@ from serve_apps.analyses import (
     attribute_cost,
     boot_left_s,
     eta_s,
-    media_minutes,
     progress,
     unreadable,
     waiting_reason,
@@ -90,7 +89,7 @@ def _view(
     waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now)
     side_by_side = sum(g.count for g in groups if g.state is SegmentState.LEASED)
     speed = known[Lane.GPU].habits.segment_speed
-    here, minutes = f"/v1/analyses/{analysis.id}", media_minutes(groups)
+    here, minutes = f"/v1/analyses/{analysis.id}", _media_minutes(groups)
     return AnalysisView(
         id=analysis.id,
         state=analysis.state.value,
@@ -136,6 +135,15 @@ def _estimate_usd(groups: Sequence[SegmentGroup], known: Mapping[Lane, Rates], p
     for group in groups:
         media_s[group.lane].append(group.media_s)
     return estimate(media_s, known, pricing).cost_usd
+
+
+def _media_minutes(groups: Sequence[SegmentGroup]) -> float:
+    """Minutes of media that are done; what both lanes looked at counts once."""
+    seconds: defaultdict[Lane, float] = defaultdict(float)
+    for group in groups:
+        if group.state is SegmentState.DONE:
+            seconds[group.lane] += group.media_s
+    return max(seconds.values(), default=0.0) / 60
 
 
 def _seconds(analysis: Analysis, now: float) -> SecondsView:
