@@ -46,7 +46,7 @@ def up(
     state = StateDir(settings.state_dir)
     if (running := state.read_card()) is not None:
         if _comes_back(state, running):
-            if not _orchestrator_listens(running):
+            if not _listens(running, running.address.orchestrator_port):
                 say(f"the orchestrator of {running.cluster_id} has ended: starting it again, Ray goes on as it is")
                 _start_orchestrator(state, running, environment)
             return running
@@ -81,11 +81,11 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
 def _start_orchestrator(state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
     """Start it with what the running cluster was told. Without it the API answers, but nothing is bought or ended."""
     child = _spawn(state, card, "cluster.orchestrator", access_variables(environment))
-    _wait_until(lambda: _orchestrator_listens(card), "the orchestrator", state, [child])
+    _wait_until(lambda: _listens(card, card.address.orchestrator_port), "the orchestrator", state, [child])
 
 
-def _orchestrator_listens(card: ClusterCard) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection((card.host, card.address.orchestrator_port), 2):
+def _listens(card: ClusterCard, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((card.host, port), 2):
         return True
     return False
 
@@ -96,6 +96,7 @@ def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: 
     access = {"cluster.orchestrator": access_variables(environment), "cluster.head": stores}
     children = [_spawn(state, card, module, own) for module, own in access.items()]
     _wait_until(lambda: is_ready(card), "the API", state, children)
+    _wait_until(lambda: _listens(card, card.address.dashboard_port), "Ray's API for jobs", state, children)
 
 
 def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bool:
