@@ -153,7 +153,7 @@ def _settle(stage: Stage, stream: Stream, report: Report, settle_s: float, say: 
 
 
 def _machines(stage: Stage) -> int:
-    """Those that the clouds bill, or that the product believes to be billed."""
+    """Those that the clouds bill, or that the product believes to be billed; -1 while it does not say."""
     with contextlib.suppress(ApiError, Unreachable):
         return max(len(stage.alive()), len(stage.live_instances()))
     return -1
@@ -170,7 +170,9 @@ def _judge(stage: Stage, stream: Stream, undisturbed: Mapping[str, Outcome], rep
     books = stage.books()
     report.machines = len(books.machines)
     report.instances_left = _machines(stage)
-    if report.instances_left:
+    if report.instances_left < 0:
+        report.violations.append("the API does not say which machines are left")
+    elif report.instances_left:
         report.violations.append(f"{report.instances_left} machines are left, or believed to be")
     report.ledger_difference_s, wrong = judge_books(books)
     report.violations += wrong
