@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from cluster import keeper, lean
 from cluster.config import load_settings
 from cluster.lanes import ray_resources
 from cluster.ray_node import INLINE_RESULTS, patience
@@ -75,6 +76,7 @@ def head_instance_id(card: ClusterCard) -> str:
 def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: float) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
+        **lean.ENVIRONMENT,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         # Ray starts its monitor as a script from a folder that holds an autoscaler.py; ours must be found instead.
         "PYTHONSAFEPATH": "1",
@@ -94,14 +96,17 @@ def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: floa
 
 
 def ray_start_command(state: StateDir, card: ClusterCard, config_path: Path) -> list[str]:
-    """`ray start --head` with every port pinned and no room for work."""
+    """`ray start --head` with every port pinned and no room for work. It ends as soon as everything is started."""
     address = card.address
     return [
-        str(Path(sys.executable).with_name("ray")),
+        sys.executable,
+        "-m",
+        "cluster.ray_start",
         "start",
         "--head",
-        "--block",
         "--disable-usage-stats",
+        # Nobody reads along what Serve's processes on the head write; their files stay.
+        "--include-log-monitor=false",
         "--num-cpus=0",
         "--num-gpus=0",
         f"--port={address.gcs_port}",
@@ -158,7 +163,7 @@ def _cpu_workers(settings: Settings) -> int:
 
 
 def main() -> int:
-    """Start the head, deploy the service, stay until Ray ends."""
+    """Start the head, deploy the service, then become the process that stays until Ray ends."""
     settings = load_settings()
     state = StateDir(settings.state_dir)
     card = state.read_card()
@@ -171,12 +176,21 @@ def main() -> int:
     environment = os.environ | ray_environment(state, card, gcs, settings.overlay.grace_s)
     gcs.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir("/")
+    keeper.adopt_orphans()
+    signal.signal(signal.SIGTERM, _end_early)
     ray = subprocess.Popen(ray_start_command(state, card, config_path), env=environment)  # noqa: S603
-    signal.signal(signal.SIGTERM, lambda *_: ray.terminate())
+    # Side by side: the driver's imports take as long as Ray's start.
     failed = _deploy(service_settings(settings, state, card).to_json(), gcs / "deployed", environment)
-    if failed:
-        ray.terminate()
-    return ray.wait() or failed
+    if failed := ray.wait() or failed:
+        keeper.end_children()
+        return failed
+    return keeper.become()
+
+
+def _end_early(_signal: int, _frame: object) -> None:
+    """Told to end while still starting."""
+    keeper.end_children()
+    os._exit(0)
 
 
 def _deploy(service: str, deployed: Path, environment: Mapping[str, str]) -> int:

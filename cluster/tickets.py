@@ -1,6 +1,7 @@
 """Which way tickets go, by one URL: through the database, or through RabbitMQ, Redis or SQS."""
 
 import contextlib
+import select
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,9 @@ class PostgresTickets:
             driver.autocommit = True
             driver.execute(f"LISTEN {_CHANNEL}")
             while not stop.is_set():
-                for notification in driver.notifies(timeout=_LOOK_S):
+                # Psycopg's own wait would wake up ten times a second.
+                select.select([driver], [], [], _LOOK_S)
+                for notification in driver.notifies(timeout=0):
                     heard(notification.payload)
         finally:
             driver.close()

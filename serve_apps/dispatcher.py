@@ -33,6 +33,8 @@ Probe = Callable[[str], MediaInfo]
 LaneOf = Callable[[str], str]
 _PLANS_AT_ONCE = 2
 _SAME_DISK = WorkerAccess()
+# What follows the end of work, its records and webhooks, is over by then.
+_QUIET_AFTER_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Dispatcher:
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
         self._planning: set[asyncio.Task[None]] = set()
         self._pending = False
+        self._busy_until = 0.0
 
     def wake(self) -> None:
         """Look for work now. Call from the loop's own thread."""
@@ -114,8 +117,14 @@ class Dispatcher:
         renewals.cancel()
         await self._hand_back()
 
+    def is_quiet(self) -> bool:
+        """Whether nothing has been asked for, planned or run for a while. Call from the loop's own thread."""
+        return not self._wake.is_set() and asyncio.get_running_loop().time() > self._busy_until + _QUIET_AFTER_S
+
     def _pause_s(self) -> float:
         busy = self._pending or self._planning or self._running
+        if busy:
+            self._busy_until = asyncio.get_running_loop().time()
         return self._policy.poll_s if busy else self._policy.idle_poll_s
 
     async def _step(self) -> None:

@@ -37,10 +37,10 @@ def chores(service: Service, sender: WebhookSender) -> dict[str, Chore]:
         return await asyncio.to_thread(summarise_some, service)
 
     return {
-        "indexing results": Chore(index, 1.0),
-        "writing insights and manifests": Chore(summarise, 1.0),
-        "counting costs": Chore(count_costs, 5.0),
-        "calling webhooks": Chore(sender.send_some, 1.0),
+        "indexing results": Chore(index, 1.0, quiet_s=5.0),
+        "writing insights and manifests": Chore(summarise, 1.0, quiet_s=5.0),
+        "counting costs": Chore(count_costs, 5.0, quiet_s=15.0),
+        "calling webhooks": Chore(sender.send_some, 1.0, quiet_s=5.0),
         "erasing what is past its time": Chore(erase, 60.0),
     }
 
@@ -55,7 +55,7 @@ def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice, 
             sender = WebhookSender(service.store.engine, service.store.now, client)
             work = [
                 asyncio.create_task(dispatcher.run(stop)),
-                asyncio.create_task(run_chores(chores(service, sender), stop, service.metrics)),
+                asyncio.create_task(run_chores(chores(service, sender), stop, service.metrics, dispatcher.is_quiet)),
             ]
             office.start()
             yield

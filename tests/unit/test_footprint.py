@@ -9,10 +9,12 @@ from tests.benchmarks.footprint import component_of, slope_per_hour
     ("command", "component"),
     [
         ("raylet /x/raylet --agent_command=python dashboard/agent.py", "raylet and object store"),
-        ("python /x/ray/dashboard/dashboard.py --host=127.77.0.1", "Ray dashboard: jobs API"),
+        ("python -m cluster.ray_dashboard /x/ray/dashboard/dashboard.py --host=127.77.0.1", "Ray dashboard: jobs API"),
         ("ray-dashboard-JobHead-0 (python)", "Ray dashboard: modules"),
         ("ray::ServeReplica:aima:Api", "API and dispatcher"),
         ("python -m cluster.orchestrator", "orchestrator"),
+        ("python -u -m cluster.ray_monitor /x/ray/autoscaler/v2/monitor.py", "Ray autoscaler"),
+        ("python -I -S /x/cluster/keeper.py cluster.head", "head's first process"),
         ("postgres: checkpointer", "PostgreSQL"),
         ("something new", "other: something new"),
     ],

@@ -317,3 +317,23 @@ def test_without_work_it_looks_rarely_and_with_work_often(left: int, pause_s: fl
         return dispatcher._pause_s()
 
     assert asyncio.run(work()) == pause_s
+
+
+@pytest.mark.parametrize(("left", "later_s", "is_quiet"), [(1, 1.0, False), (1, 60.0, True), (0, 60.0, True)])
+def test_it_is_quiet_some_time_after_the_last_work(
+    left: int, later_s: float, is_quiet: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> tuple[bool, bool]:
+        queue = OneAnalysis(0, asyncio.Event())
+        queue.left = left
+        dispatcher = Dispatcher(queue, {Lane.GPU: Workers().run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu")
+        await dispatcher._step()
+        dispatcher._pause_s()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: now + later_s)
+        was = dispatcher.is_quiet()
+        dispatcher.wake()
+        return was, dispatcher.is_quiet()
+
+    assert asyncio.run(work()) == (is_quiet, False)

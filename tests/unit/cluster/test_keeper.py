@@ -1,0 +1,89 @@
+"""The head's first process: it adopts what its children leave, waits in silence, and ends everything with the first."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from cluster import keeper
+from tests.waiting import wait_until
+
+# What `cluster.head` does: adopt, start something that starts Ray's processes and ends, become the keeper.
+_HEAD = """
+import subprocess, sys
+from cluster import keeper
+keeper.adopt_orphans()
+started = "import subprocess; print(*[subprocess.Popen(['sleep', '600'], stdout=-3, stderr=-3).pid for _ in range(2)])"
+pids = subprocess.run([sys.executable, "-c", started], stdout=subprocess.PIPE, check=True).stdout
+sys.stdout.buffer.write(pids)
+sys.stdout.flush()
+keeper.become()
+"""
+
+
+@contextmanager
+def head() -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
+    """A head whose two processes were started by one that has ended."""
+    with subprocess.Popen([sys.executable, "-c", _HEAD], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
+        try:
+            yield process, children
+        finally:
+            for child in children:
+                if child.is_running():
+                    child.kill()
+            process.kill()
+
+
+def test_it_ends_everything_when_one_of_rays_processes_ends() -> None:
+    with head() as (process, (one, other)):
+        assert one.ppid() == other.ppid() == process.pid
+        one.kill()
+        _out, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert b"sleep has ended with -9" in err
+        assert not other.is_running()
+
+
+def test_told_to_end_it_ends_everything_and_calls_that_success() -> None:
+    with head() as (process, children):
+        wait_until("the keeper", lambda: "-I" in psutil.Process(process.pid).cmdline(), 20)
+        process.send_signal(signal.SIGTERM)
+        _out, err = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert err == b""
+        assert not any(child.is_running() for child in children)
+
+
+_PARENT = """
+import subprocess, sys
+from cluster import keeper
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
+child.stdout.readline()
+keeper.end_children(grace_s=0.2)
+print(keeper.children())
+"""
+_CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print(1, flush=True); time.sleep(600)"
+
+
+@pytest.mark.parametrize("answer", ["SIG_DFL", "SIG_IGN"])
+def test_what_does_not_end_when_told_is_killed(answer: str) -> None:
+    command = [sys.executable, "-c", _PARENT, _CHILD.format(answer)]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=30)
+    assert done.stdout.strip() == b"{}"
+
+
+def test_it_knows_its_own_children_only() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            assert keeper.children()[process.pid] == "sleep"
+            assert os.getpid() not in keeper.children()
+            assert os.getppid() not in keeper.children()
+        finally:
+            process.kill()
