@@ -5,7 +5,7 @@ those of Ray 2.60 (ray_config_def.h, serve/_private/constants.py, the dashboard'
 """
 
 # The modules of Ray's dashboard that answer requests: jobs, `serve deploy`, and `ray list`, which batch jobs use. The
-# others only feed its web page, each in a process of its own.
+# others only feed its web page, each in a process of its own; without them the page stays empty.
 DASHBOARD_MODULES = ("JobHead", "ServeHead", "StateHead")
 # Imported by each of Ray's workers on the head before the work it is started for.
 PRELOADED = "cluster.head_worker"

@@ -19,7 +19,8 @@ def narrowed(command: Sequence[str], process_type: str) -> list[str]:
     """The command of one of Ray's processes, as the head wants it."""
     if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
         ours = _through("cluster.ray_dashboard", "/dashboard/dashboard.py", command)
-        return [*ours, f"--modules-to-load={','.join(DASHBOARD_MODULES)}", "--disable-frontend"]
+        # Not --disable-frontend: that closes its port to jobs, too.
+        return [*ours, f"--modules-to-load={','.join(DASHBOARD_MODULES)}"]
     if process_type == ray_constants.PROCESS_TYPE_MONITOR:
         return _through("cluster.ray_monitor", "/autoscaler/v2/monitor.py", command)
     return list(command)

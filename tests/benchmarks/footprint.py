@@ -57,7 +57,7 @@ _SLIMMED = {
     "Serve proxy": "pandas stays out",
     "Serve controller": "pandas stays out; looks twice a second, not ten times",
     "Ray dashboard: modules": "three of nine: jobs, Serve, state",
-    "Ray dashboard: jobs API": "no web page",
+    "Ray dashboard: jobs API": "asks its modules every half minute how they are, not every second",
     "Ray dashboard agent": "reports every minute, no metrics",
     "Ray autoscaler": "reads its configuration when it changes, not every second",
     "Ray GCS": "on disk (RocksDB); no metrics, no dumps",
