@@ -33,7 +33,8 @@ from serve_apps.auth import Gate
 from serve_apps.catalog import Catalog
 from serve_apps.context import Service
 from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy, RunSegment
+from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatcher import Dispatcher, RunSegment
 from serve_apps.documents import DatabaseDocuments, Documents
 from serve_apps.documents_mongo import MongoDocuments
 from serve_apps.event_hub import EventHub

@@ -7,9 +7,7 @@ carries on; a segment that runs twice writes the same part twice and is counted 
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipelines import logs
@@ -20,6 +18,7 @@ from pipelines.sinks import part_name
 from pipelines.sources import MediaInfo
 from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
+from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
 from serve_apps.measures import OUTAGES, Measures, cause_of
 from serve_apps.queue import ClaimedSegment, Queue, SegmentKey
 from serve_apps.store import Analysis
@@ -35,33 +34,6 @@ _PLANS_AT_ONCE = 2
 _SAME_DISK = WorkerAccess()
 # What follows the end of work, its records and webhooks, is over by then.
 _QUIET_AFTER_S = 15.0
-
-
-@dataclass(frozen=True)
-class DispatchPolicy:
-    """How much runs at once, and how long a silent dispatcher keeps its claims.
-
-    `access_s`: how long a worker may read the media and write the parts that it was given; what fails later than that
-    is tried again. `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked
-    for here wakes it at once: only what another process has stored, or left, waits for the next look.
-    """
-
-    storage_uri: str
-    max_workers: Mapping[Lane, int]
-    segments_per_worker: int = 2
-    segment_s: float = 60.0
-    media_s_per_worker: float = 300.0
-    lease_s: float = 15.0
-    access_s: float = 3600.0
-    poll_s: float = 1.0
-    idle_poll_s: float = 5.0
-
-
-def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -> int:
-    """How many workers the waiting seconds of media are worth: another one only when it has enough to do."""
-    if pending_media_s <= 0:
-        return 0
-    return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
 
 
 class Dispatcher:

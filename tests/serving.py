@@ -25,7 +25,8 @@ from serve_apps.api import create_app
 from serve_apps.catalog import AnalyzerInfo, Catalog
 from serve_apps.context import Service
 from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy
+from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatcher import Dispatcher
 from serve_apps.event_hub import EventHub
 from serve_apps.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel

@@ -19,7 +19,8 @@ from cluster import tickets as ways
 from cluster.tickets import open_tickets
 from serve_apps.analyses import AnalysisState, Lane
 from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy
+from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatcher import Dispatcher
 from serve_apps.store import Analysis, Store, Submission
 from serve_apps.tickets import TicketOffice, Tickets
 from tests.contract.databases import postgresql_schema, sqlite

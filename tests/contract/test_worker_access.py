@@ -22,7 +22,8 @@ from pipelines.isolation import DecodeProcesses
 from pipelines.sinks import PART_TYPE
 from serve_apps.analyses import AnalysisState, Lane
 from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy
+from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatcher import Dispatcher
 from serve_apps.objects import Objects
 from serve_apps.parts import read_part
 from serve_apps.store import Analysis, Store, Submission

@@ -12,7 +12,8 @@ from pipelines.analyzers import lane_of
 from pipelines.errors import MediaError
 from pipelines.sources import MediaInfo
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy, root_cause, wanted_workers
+from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
+from serve_apps.dispatcher import Dispatcher, root_cause
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
 from serve_apps.worker_access import WorkerAccess

@@ -17,7 +17,8 @@ from pipelines import logs
 from pipelines.errors import MediaError
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
-from serve_apps.dispatcher import Dispatcher, DispatchPolicy
+from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatcher import Dispatcher
 from serve_apps.traces import Traces, trace_id
 from serve_apps.traces_otel import OpenTelemetryTraces
 from tests.service import BEARER, INFO, Running, build_prober

@@ -1,0 +1,34 @@
+"""How much runs at once, and how many workers that is worth."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from serve_apps.analyses import Lane
+
+
+@dataclass(frozen=True)
+class DispatchPolicy:
+    """How much runs at once, and how long a silent dispatcher keeps its claims.
+
+    `access_s`: how long a worker may read the media and write the parts that it was given; what fails later than that
+    is tried again. `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked
+    for here wakes it at once: only what another process has stored, or left, waits for the next look.
+    """
+
+    storage_uri: str
+    max_workers: Mapping[Lane, int]
+    segments_per_worker: int = 2
+    segment_s: float = 60.0
+    media_s_per_worker: float = 300.0
+    lease_s: float = 15.0
+    access_s: float = 3600.0
+    poll_s: float = 1.0
+    idle_poll_s: float = 5.0
+
+
+def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -> int:
+    """How many workers the waiting seconds of media are worth: another one only when it has enough to do."""
+    if pending_media_s <= 0:
+        return 0
+    return min(policy.max_workers.get(lane, 0), math.ceil(pending_media_s / policy.media_s_per_worker))
