@@ -111,7 +111,7 @@ def _model(lane: Lane, settings: ServiceSettings) -> Any:
             upscale_delay_s=_SECOND_REPLICA_DELAY_S,
             downscale_delay_s=settings.idle_limit_s,
             downscale_to_zero_delay_s=settings.idle_limit_s,
-            metrics_interval_s=0.75,
+            metrics_interval_s=0.5,
             look_back_period_s=1,
         ),
     )
