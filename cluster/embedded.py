@@ -23,6 +23,7 @@ from cluster.state import ClusterCard, StateDir, write_private
 
 _READY_TIMEOUT_S = 120.0
 _API_RESTART_S = 20.0
+_REVIVALS = 2
 _DRAIN_TIMEOUT_S = 75.0
 _STOP_GRACE_S = 3.0
 _STOP_ROUNDS = 4
@@ -65,17 +66,24 @@ def up(
 
 
 def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> ClusterCard:
-    """Start the head of a cluster again that has lost it: same address, same Ray session, the workers still there."""
-    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
-    # Ray refuses to start while this names a head, even a dead one.
-    (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
-    state.prepare()
-    try:
-        _start(settings, state, card, environment)
-    except ClusterError as error:
+    """Start the head of a cluster again that has lost it: same address, same Ray session, the workers still there.
+
+    Twice if need be: a worker of this machine that starts at the same moment may take the name of the head's socket.
+    """
+    last = ""
+    for _attempt in range(_REVIVALS):
         _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
-        raise ClusterError(f"{error}\n`aima down` ends its workers and clears the way for a new cluster") from None
-    return card
+        # Ray refuses to start while this names a head, even a dead one.
+        (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
+        state.prepare()
+        try:
+            _start(settings, state, card, environment)
+        except ClusterError as error:
+            last = str(error)
+        else:
+            return card
+    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
+    raise ClusterError(f"{last}\n`aima down` ends its workers and clears the way for a new cluster")
 
 
 def _start_orchestrator(state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:

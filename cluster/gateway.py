@@ -126,7 +126,7 @@ class Gateway:
                 f"--address={self._card.address.gcs_address}",
                 *resource_flags(shape),
                 f"--labels={_labels(launch)}",
-                *self._state.worker_ray_flags(self._card.cluster_id, address),
+                *address.ray_start_flags(),
             ],
         }
 

@@ -159,7 +159,7 @@ class Orchestrator:
                 f"--address={self.card.address.gcs_address}",
                 *resource_flags(shape),
                 f"--object-store-memory={OBJECT_STORE_BYTES}",
-                *self.state.worker_ray_flags(self.card.cluster_id, address),
+                *address.ray_start_flags(),
             ],
         }
 

@@ -53,14 +53,6 @@ class StateDir:
         """Ray's session directory: short, because Unix socket paths end at 107 bytes."""
         return Path(tempfile.gettempdir()) / cluster_id
 
-    def worker_ray_flags(self, cluster_id: str, address: NodeAddress) -> tuple[str, ...]:
-        """A worker's ports, and a directory of its own below Ray's: nodes of one machine that start at the same time
-
-        would take the same free name for a socket in a common one, and the second node dies.
-        """
-        own = self.ray_dir(cluster_id) / str(address.base_port)
-        return (f"--temp-dir={own}", *address.ray_start_flags())
-
     def gcs_dir(self, cluster_id: str) -> Path:
         """Where Ray keeps what a restarted head has to know: nodes, actors, Serve's state."""
         return self.path / "gcs" / cluster_id

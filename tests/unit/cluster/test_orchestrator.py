@@ -121,14 +121,3 @@ def test_what_it_writes_is_for_its_user_only(orchestrator: Orchestrator, name: s
     written = [state, *state.rglob("*")]
     assert {path.name for path in written} >= {"ledger.db", "pending.json", "tokens"}
     assert [path for path in written if path.stat().st_mode & 0o077] == []
-
-
-def test_nodes_that_share_a_machine_share_no_directory_of_rays(orchestrator: Orchestrator) -> None:
-    names = orchestrator.reconciler.launch("gpu", 2, {}, "call")
-    flags = [flag for n in names for flag in orchestrator.admit(n, orchestrator.joins.issue(n))["ray_start_flags"]]
-    own = {Path(flag.partition("=")[2]) for flag in flags if flag.startswith("--temp-dir=")}
-    head = orchestrator.state.ray_dir("c1")
-    assert len(own) == 2
-    assert all(path.parent == head for path in own), "gone with the cluster"
-    longest = next(iter(own)) / "session_2026-11-26_02-16-05_123456_1234567" / "sockets" / "plasma_store.10"
-    assert len(str(longest).replace("c1", "aima-0123abcd")) < 107, "no Unix socket can have this path"

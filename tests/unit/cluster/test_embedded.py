@@ -1,0 +1,35 @@
+"""How often `aima up` tries to start a lost head again."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster import embedded
+from cluster.settings import Settings
+from cluster.state import ClusterCard, StateDir
+
+CARD = ClusterCard("aima-none", "127.77.0.9", 10_512, "http://127.0.0.1:9", "http://127.0.0.1:9", 0.0)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_head_whose_start_fails_once_is_started_again_and_then_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    settings = Settings(state_dir=tmp_path).resolved()
+    StateDir(tmp_path).write_card(CARD)
+    starts = []
+
+    def start(*_arguments: object) -> None:
+        starts.append(1)
+        if len(starts) <= failures:
+            raise embedded.ClusterError("its raylet found its socket taken")
+
+    monkeypatch.setattr(embedded, "_start", start)
+    monkeypatch.setattr(embedded, "_comes_back", lambda _state, _card: False)
+    if failures == 2:
+        with pytest.raises(embedded.ClusterError, match=r"socket taken[\s\S]*aima down"):
+            embedded.up(settings)
+    else:
+        assert embedded.up(settings) == CARD
+    assert len(starts) == min(failures + 1, 2)
+    assert StateDir(tmp_path).read_card() == CARD
