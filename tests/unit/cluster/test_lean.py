@@ -45,6 +45,7 @@ def test_the_dashboard_is_started_through_ours_and_told_its_modules() -> None:
     script = RAY / "dashboard/dashboard.py"
     command = narrowed(["python", str(script), "--port=1"], ray_constants.PROCESS_TYPE_DASHBOARD)
     assert command[:5] == ["python", "-m", "cluster.ray_dashboard", str(script), "--port=1"]
+    assert "--disable-frontend" not in command, "without its page the dashboard opens no port, and takes no jobs"
     options = script.read_text(encoding="utf-8")
     assert all(option.split("=")[0] in options for option in command[5:])
 
