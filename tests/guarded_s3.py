@@ -80,6 +80,7 @@ def guarded_s3(patch: pytest.MonkeyPatch) -> Iterator[tuple[str, Guard, Any, str
 
     for name, value in (("ACCESS_KEY_ID", KEY_ID), ("SECRET_ACCESS_KEY", SECRET), ("DEFAULT_REGION", REGION)):
         patch.setenv(f"AWS_{name}", value)
+    patch.setattr(boto3, "DEFAULT_SESSION", None)  # one of an earlier test keeps the credentials of then
     guard = Guard(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, guard, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
