@@ -4,9 +4,10 @@ Each value applies to the head's own processes only: a worker's node has its own
 those of Ray 2.60 (ray_config_def.h, serve/_private/constants.py, the dashboard's consts).
 """
 
-# The modules of Ray's dashboard that answer requests: jobs, `serve deploy`, and `ray list`, which batch jobs use. The
-# others only feed its web page, each in a process of its own; without them the page stays empty.
-DASHBOARD_MODULES = ("JobHead", "ServeHead", "StateHead")
+# The modules of Ray's dashboard that answer requests: jobs, `serve deploy`, and `ray list`, which batch jobs use. Of
+# the nodes' module only this is needed: it writes down which node is the head, where jobs' drivers are started. The
+# others only feed its web page, each in a process of its own.
+DASHBOARD_MODULES = ("JobHead", "NodeHead", "ServeHead", "StateHead")
 # Imported by each of Ray's workers on the head before the work it is started for.
 PRELOADED = "cluster.head_worker"
 

@@ -56,7 +56,7 @@ _SLIMMED = {
     "API and dispatcher": "pandas stays out; chores rest while all is quiet",
     "Serve proxy": "pandas stays out",
     "Serve controller": "pandas stays out; looks four times a second, not ten",
-    "Ray dashboard: modules": "three of nine: jobs, Serve, state",
+    "Ray dashboard: modules": "four of nine: jobs, nodes, Serve, state",
     "Ray dashboard: jobs API": "asks its modules every half minute how they are, not every second",
     "Ray dashboard agent": "reports every minute, no metrics",
     "Ray autoscaler": "reads its configuration when it changes, not every second",
