@@ -131,8 +131,9 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     def readable(uri: str) -> str:
         return objects.readable(media.readable(uri))
 
-    # Kept for the next request, and gone when there is none: an idle head pays for no process.
-    headers = DecodeProcesses(stall_limit_s=_HEADER_LIMIT_S, idle_limit_s=_HEADERS_IDLE_S)
+    # Kept for the next request, and gone when there is none: an idle head pays for no process. What is theirs to open
+    # is signed: they run FFmpeg on strangers' files, and the storage's keys stay away from that.
+    headers = DecodeProcesses(_HEADER_LIMIT_S, _HEADERS_IDLE_S, credentials=False)
 
     def probe(uri: str) -> MediaInfo:
         return probe_media(uri, headers.probe)

@@ -41,11 +41,14 @@ class ReaderEnded(Exception):
 class DecodeProcesses:
     """Decoding processes, each started when first needed and kept; as many as are used at once.
 
-    A process that nobody has used for `idle_limit_s` ends; None keeps them all.
+    A process that nobody has used for `idle_limit_s` ends; None keeps them all. `credentials`: whether they get this
+    process's access to object stores, without which they open presigned addresses, but no s3:// ones.
     """
 
-    def __init__(self, stall_limit_s: float = _STALL_LIMIT_S, idle_limit_s: float | None = None) -> None:
-        self._stall_limit_s, self._idle_limit_s = stall_limit_s, idle_limit_s
+    def __init__(
+        self, stall_limit_s: float = _STALL_LIMIT_S, idle_limit_s: float | None = None, credentials: bool = True
+    ) -> None:
+        self._stall_limit_s, self._idle_limit_s, self._credentials = stall_limit_s, idle_limit_s, credentials
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         self._reaper: threading.Timer | None = None
@@ -143,7 +146,7 @@ class DecodeProcesses:
                 if process.is_alive():
                     return process
                 process.end()
-        return _Process()
+        return _Process(self._credentials)
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
@@ -176,14 +179,14 @@ def _end_all(processes: "list[_Process]") -> None:
 class _Process:
     """One decoding process and the socket to it. `idle_since` is on the monotonic clock, in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: bool) -> None:
         self.idle_since = 0.0
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "pipelines.decode_process", str(theirs.fileno())]
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
                 command,
-                env=reader_environment(),
+                env=reader_environment(credentials),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

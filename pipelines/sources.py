@@ -183,8 +183,8 @@ def _scanned_duration_s(opened: Any, uri: str) -> float:
         return float((max(times) - min(times) + spacing) * float(media.stream.time_base))
 
 
-def reader_environment(uri: str = "s3://") -> dict[str, str]:
-    """A reader's environment: no secrets but the access to its media, for it runs FFmpeg on a stranger's file."""
-    names = [*_INHERITED, *(n for n in os.environ if n.startswith("AWS_") and uri.startswith("s3://"))]
+def reader_environment(credentials: bool) -> dict[str, str]:
+    """A reader's environment: no secrets, for it runs FFmpeg on a stranger's file; at most what opens s3:// media."""
+    names = [*_INHERITED, *(n for n in os.environ if credentials and n.startswith("AWS_"))]
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

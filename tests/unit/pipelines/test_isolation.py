@@ -182,10 +182,13 @@ def test_a_process_that_nobody_uses_ends_and_the_next_file_gets_a_new_one(clip: 
     assert processes.probe(clip) == probe(clip)
 
 
-def test_a_decoding_process_gets_no_secrets(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("credentials", [True, False])
+def test_a_decoding_process_gets_no_secrets(clip: str, credentials: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNPOD_API_KEY", "secret")
-    processes = DecodeProcesses()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    processes = DecodeProcesses(credentials=credentials)
     processes.probe(clip)
     seen = psutil.Process(decoding_process()).environ()
     assert "RUNPOD_API_KEY" not in seen
+    assert ("AWS_SECRET_ACCESS_KEY" in seen) is credentials
     assert seen["PATH"] == os.environ["PATH"]
