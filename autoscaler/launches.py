@@ -53,21 +53,23 @@ class Launches:
         name = stray_name(instance.name, instance.instance_id)
         if name in self._live:
             return
+        now, since = self._clock(), instance.created_at
         earlier = self._ledger.find(instance.name)
-        same = earlier is not None and earlier.instance_id == instance.instance_id and earlier.bought_at is not None
-        billed_to = earlier.ended_at if same and earlier is not None and earlier.ended_at else instance.created_at
+        if earlier is not None and earlier.instance_id == instance.instance_id and earlier.bought_at is not None:
+            since = max(since, earlier.ended_at or since)  # its launch is charged until then
+        since = min(since, now)  # a cloud's clock may be off
         intent = Intent(
             name,
             STRAY,
             IntentState.ENDING,
-            instance.created_at,
+            since,
             cloud=instance.cloud,
             instance_id=instance.instance_id,
             machine_id=instance.machine_id,
             price_usd_per_hour=instance.price_usd_per_hour,
-            bought_at=max(instance.created_at, billed_to),
+            bought_at=since,
             reason=why,
-            ending_at=self._clock(),
+            ending_at=now,
         )
         sentence = f"ending {instance.instance_id} at {instance.cloud}: {why}"
         self._live[name] = self._ledger.keep(intent, sentence)

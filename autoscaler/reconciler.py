@@ -281,14 +281,13 @@ class Reconciler:
         return self._launches.billed_s()
 
     def fleet(self) -> dict[str, Any]:
-        """A JSON-able view of all launches, the ended ones too, of money, troubled clouds and the latest events."""
-        now = self._clock()
-        spendings = self._purchasing.spendings()
+        """A JSON-able view: all that lives and the latest launches, money, troubled clouds and the latest events."""
+        now, spendings = self._clock(), self._purchasing.spendings()
+        # However old it is, what may be billed is shown.
+        known = {i.name: i for i in (*self._ledger.recent(), *self._launches.live())}
+        shown = sorted(known.values(), key=lambda i: i.wanted_at)
         return {
-            "instances": [
-                instance_view(self._launches.get(intent.name) or intent, now, self._activities.busy_with(intent.name))
-                for intent in self._ledger.recent()
-            ],
+            "instances": [instance_view(i, now, self._activities.busy_with(i.name)) for i in shown],
             "clouds": sorted({cloud for node_type in self._node_types.values() for cloud in node_type.clouds}),
             "usual_boot_s": next(
                 (usual for cloud in self._providers if (usual := self._ledger.usual_boot_s(cloud)) is not None), None

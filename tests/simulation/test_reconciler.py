@@ -290,3 +290,13 @@ def test_drain_ends_everything(world: World) -> None:
     assert world.ledger.live() == []
     with pytest.raises(Draining):
         world.launch()
+
+
+def test_a_machine_that_lives_is_shown_however_many_were_wanted_after_it(world: World) -> None:
+    (old,) = world.launch()
+    world.tick(2)
+    for _ in range(101):
+        world.reconciler.terminate(world.launch(), "no more work")
+    world.tick(2)
+    shown = world.reconciler.fleet()["instances"]
+    assert [(i["name"], i["state"]) for i in shown if i["state"] != "ended"] == [(old, "bought")]
