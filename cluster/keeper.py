@@ -59,7 +59,10 @@ def end_children(grace_s: float = _GRACE_S) -> None:
 
 
 def keep() -> int:
-    """Wait until one of the present children ends, then end all others; returns 0 after a SIGTERM to itself, else 1."""
+    """Wait until one of the present children fails, then end all others; returns 0 after a SIGTERM to itself, else 1.
+
+    As for `ray start --block`, what ends well was only passing through: Ray's own processes do that when they are told.
+    """
     kept, told = children(), False
 
     def end(_signal: int, _frame: object) -> None:
@@ -71,8 +74,9 @@ def keep() -> int:
     signal.signal(signal.SIGTERM, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     ended, status = 0, 0
-    while kept and ended not in kept:
-        ended, status = os.waitpid(-1, 0)
+    with contextlib.suppress(ChildProcessError):  # none is left
+        while ended not in kept or (status == 0 and not told):
+            ended, status = os.waitpid(-1, 0)
     if not told:
         how = os.waitstatus_to_exitcode(status)
         print(f"{kept.get(ended, 'Ray')} has ended with {how}: ending the head", file=sys.stderr, flush=True)

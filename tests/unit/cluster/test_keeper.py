@@ -18,18 +18,26 @@ _HEAD = """
 import subprocess, sys
 from cluster import keeper
 keeper.adopt_orphans()
-started = "import subprocess; print(*[subprocess.Popen(['sleep', '600'], stdout=-3, stderr=-3).pid for _ in range(2)])"
-pids = subprocess.run([sys.executable, "-c", started], stdout=subprocess.PIPE, check=True).stdout
+pids = subprocess.run([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, check=True).stdout
 sys.stdout.buffer.write(pids)
 sys.stdout.flush()
 keeper.become()
 """
 
 
+_START = """
+import subprocess, sys
+passing = [sys.executable, "-c", "import signal; signal.signal(signal.SIGUSR1, lambda *_: exit()); signal.pause()"]
+lasting = ["sleep", "600"]
+print(*[subprocess.Popen(command, stdout=-3, stderr=-3).pid for command in (lasting, lasting, passing)])
+"""
+
+
 @contextmanager
 def head() -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
-    """A head whose two processes were started by one that has ended."""
-    with subprocess.Popen([sys.executable, "-c", _HEAD], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    """A head whose three processes, the last one only passing through, were started by one that has ended."""
+    command = [sys.executable, "-c", _HEAD, _START]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         children = [psutil.Process(int(pid)) for pid in process.stdout.readline().split()]
         try:
@@ -42,13 +50,30 @@ def head() -> Iterator[tuple[subprocess.Popen[bytes], list[psutil.Process]]]:
 
 
 def test_it_ends_everything_when_one_of_rays_processes_ends() -> None:
-    with head() as (process, (one, other)):
+    with head() as (process, (one, other, _passing)):
         assert one.ppid() == other.ppid() == process.pid
         one.kill()
         _out, err = process.communicate(timeout=30)
         assert process.returncode == 1
         assert b"sleep has ended with -9" in err
         assert not other.is_running()
+
+
+def test_what_ends_well_was_only_passing_through() -> None:
+    with head() as (process, (one, _other, passing)):
+        wait_until("the keeper", lambda: "-I" in psutil.Process(process.pid).cmdline(), 20)
+        wait_until("it listens", lambda: _catches(passing.pid, signal.SIGUSR1), 20)
+        passing.send_signal(signal.SIGUSR1)
+        wait_until("it has ended", lambda: not psutil.pid_exists(passing.pid), 20)
+        one.kill()
+        _out, err = process.communicate(timeout=30)
+        assert b"sleep has ended with -9" in err
+
+
+def _catches(pid: int, number: int) -> bool:
+    with open(f"/proc/{pid}/status") as status:
+        (caught,) = (line.split()[1] for line in status if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_told_to_end_it_ends_everything_and_calls_that_success() -> None:
