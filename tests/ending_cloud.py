@@ -1,10 +1,11 @@
 """A cloud of which only the end of an instance is asked: an HTTP server that answers DELETE as told."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.http_server import running
 
 
 @dataclass
@@ -32,11 +33,5 @@ def ending_cloud() -> Iterator[EndingCloud]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     cloud.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(server):
         yield cloud
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -4,14 +4,15 @@ import datetime
 import hashlib
 import hmac
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
 import pytest
+
+from tests.http_server import running
 
 KEY_ID, SECRET, REGION = "AKIDTEST", "a secret that stays on the head", "eu-central-1"
 _Start = Callable[..., Any]
@@ -83,16 +84,8 @@ def guarded_s3(patch: pytest.MonkeyPatch) -> Iterator[tuple[str, Guard, Any, str
     patch.setattr(boto3, "DEFAULT_SESSION", None)  # one of an earlier test keeps the credentials of then
     guard = Guard(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, guard, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
-    client = boto3.client("s3", endpoint_url=url)
-    bucket = f"aima-{secrets.token_hex(4)}"  # moto's servers of one process share their buckets
-    client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-    try:
+    with running(server), closing(boto3.client("s3", endpoint_url=url)) as client:
+        bucket = f"aima-{secrets.token_hex(4)}"  # moto's servers of one process share their buckets
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
         yield url, guard, client, bucket
-    finally:
-        client.close()
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,4 +1,4 @@
-"""A web server with byte ranges that counts what it sends."""
+"""Servers beside a test; and a web server with byte ranges that counts what it sends."""
 
 import re
 import threading
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 
 
 class RangeServer(ThreadingHTTPServer):
@@ -54,13 +55,21 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
+def running(server: BaseServer) -> Iterator[None]:
+    """Let it serve beside the test, and end it."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
 def served(folder: Path) -> Iterator[RangeServer]:
     """A running server."""
-    with RangeServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = RangeServer(folder)
+    with running(server):
+        yield server

@@ -44,7 +44,7 @@ class Link:
             self._hub.replace(self._path)
         self._hub.unlink(missing_ok=True)  # a hub that was started anew listens at a socket of its own
         for each in self._sockets:
-            _end(each)
+            end(each)
         for passage in self._open.values():
             passage.set()
         for thread in self._threads:
@@ -74,21 +74,23 @@ class Link:
                 continue
             self._sockets += [near, far]
             for source, sink in ((near, far), (far, near)):
-                self._threads.append(threading.Thread(target=_carry, args=(source, sink, self._passage(pid))))
+                self._threads.append(threading.Thread(target=carry, args=(source, sink, self._passage(pid))))
                 self._threads[-1].start()
 
 
-def _carry(source: socket.socket, sink: socket.socket, passage: threading.Event) -> None:
+def carry(source: socket.socket, sink: socket.socket, passage: threading.Event) -> None:
+    """Everything from one to the other, as long as `passage` is set, until one of them ends; then both."""
     with contextlib.suppress(OSError):
         while data := source.recv(_CHUNK):
             passage.wait()
             sink.sendall(data)
     passage.wait()  # nobody hears of the other's end through a link that is cut
-    _end(source)
-    _end(sink)
+    end(source)
+    end(sink)
 
 
-def _end(each: socket.socket) -> None:
+def end(each: socket.socket) -> None:
+    """Whoever reads or writes it is told at once, here and there."""
     with contextlib.suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
 

@@ -5,7 +5,8 @@ import socket
 import threading
 from collections.abc import Iterator
 
-_CHUNK = 256 * 1024
+from tests.links import carry, end
+
 _DIAL_TIMEOUT_S = 5.0
 
 
@@ -57,14 +58,14 @@ class Link:
         """Step aside for good."""
         self._over = True
         self._passage.set()
-        _end(self._listener)
+        end(self._listener)
         self._end_all()
 
     def _end_all(self) -> None:
         with self._lock:
             sockets = list(self._sockets)
         for each in sockets:
-            _end(each)
+            end(each)
 
     def _accept(self) -> None:
         while not self._over:
@@ -92,20 +93,9 @@ class Link:
         return far
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(_CHUNK):
-                self._passage.wait()
-                sink.sendall(data)
-        self._passage.wait()  # nobody hears of the other's end through a link that is mute
-        for each in (source, sink):
-            _end(each)
+        carry(source, sink, self._passage)
         with self._lock:
             known = source in self._sockets
             self._sockets.discard(source)
         if known:
             source.close()
-
-
-def _end(each: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)

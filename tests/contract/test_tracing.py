@@ -1,7 +1,6 @@
 """Spans arrive at a collector as OTLP over HTTP says."""
 
 import gzip
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from serve_apps.traces_otel import OpenTelemetryTraces, exporting_to
+from tests.http_server import running
 
 
 class _Collector(ThreadingHTTPServer):
@@ -34,15 +34,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def collector() -> Iterator[_Collector]:
-    with _Collector(("127.0.0.1", 0), _Handler) as server:
-        server.got = []
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = _Collector(("127.0.0.1", 0), _Handler)
+    server.got = []
+    with running(server):
+        yield server
 
 
 async def _no_fleet() -> dict[str, object]:
