@@ -88,8 +88,7 @@ class PacketReader:
         """Raises MediaError if reading failed, or the stream ends (at `end_s`) long before its declared end."""
         if self._read_failure:
             raise self.damage(self._read_failure)
-        declared_s = self.video.stream_duration_s
-        if declared_s and end_s < declared_s - max(tolerance_s, 2 * gap_s):
+        if (declared_s := self.video.stream_duration_s) and end_s < declared_s - max(tolerance_s, 2 * gap_s):
             raise MediaError(self.video.uri, f"cut off: {declared_s:.1f} s are declared", end_s)
 
     @property
@@ -152,8 +151,7 @@ def sampled(reader: PacketReader, origin: int, start_s: float, end: Callable[[fl
 
     Raises MediaError at the first damage that a wanted picture may depend on; Inexact.
     """
-    start_pts = origin + int(start_s / reader.tick_s)
-    number, packets = _seek(reader, start_pts)
+    number, packets = _seek(reader, origin + int(start_s / reader.tick_s))
     return _Sampler(reader, origin, number, wanted).pictures(_groups(packets), end)
 
 
@@ -247,6 +245,8 @@ class _Sampler:
                 continue
             self._reader.last_time_s = self._reader.time_s(frame.pts - self._origin)
             if shown := self._due.pop(frame.pts, None):
+                if self._due and min(self._due) < frame.pts:
+                    raise Inexact  # an earlier one was left out
                 yield Picture(frame, shown)
         if damage:
             raise self._reader.damage(damage)
