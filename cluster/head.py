@@ -138,6 +138,7 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         allow_private_hosts=settings.media.allow_private_hosts,
         media_storage=settings.media.storage,
         model_places=settings.models.places,
+        hardware_decoding=settings.models.hardware_decoding,
         keep_days=settings.retention.keep_days,
         # The documentation is a page for browsers, which have no key; it is open on this machine only.
         public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),

@@ -88,7 +88,10 @@ def application(settings: ServiceSettings) -> Any:
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     )
     return api.bind(
-        *(_model(lane, settings).bind(settings.log_format, settings.log_level) for lane in _lanes(settings))
+        *(
+            _model(lane, settings).bind(settings.log_format, settings.log_level, settings.hardware_decoding)
+            for lane in _lanes(settings)
+        )
     )
 
 

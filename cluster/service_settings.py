@@ -30,6 +30,7 @@ class ServiceSettings:
     allow_private_hosts: bool
     media_storage: tuple[str, ...]
     model_places: tuple[str, ...]
+    hardware_decoding: bool
     keep_days: float | None
     public_docs: bool
     max_workers: Mapping[str, int]  # by lane; 0: the lane's analyzers run on the other one

@@ -79,10 +79,13 @@ class MediaSettings(_Frozen):
 class ModelSettings(_Frozen):
     """Where models lie that a request may name by their file: folders of the workers, and s3://bucket/prefix.
 
-    Models that are known by name are always allowed, and batch jobs may name any place.
+    Models that are known by name are always allowed, and batch jobs may name any place. `hardware_decoding` lets
+    workers decode videos by their GPU's own decoder where it proves itself; requests' media reach its driver then
+    (cluster/overlay/SECURITY.md).
     """
 
     places: tuple[Annotated[str, Field(pattern="^(/|s3://[^/])")], ...] = ()
+    hardware_decoding: bool = False
 
 
 class RetentionSettings(_Frozen):

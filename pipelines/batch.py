@@ -38,10 +38,12 @@ class TooManyErrors(RuntimeError):
 class BatchActor:
     """Ray Data's actor: holds the models, takes some tasks at a time, and writes each one's outcome itself."""
 
-    def __init__(self, kind: str, output_uri: str, log_format: logs.Format = "text") -> None:
+    def __init__(
+        self, kind: str, output_uri: str, log_format: logs.Format = "text", hardware_decoding: bool = False
+    ) -> None:
         logs.configure("batch worker", log_format)
         self._kind = KINDS[kind]
-        self._analyzer = SegmentAnalyzer()
+        self._analyzer = SegmentAnalyzer(hardware_decoding=hardware_decoding)
         self._outcomes = Outcomes(output_uri)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
@@ -137,7 +139,7 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
     rows = [{"task": json.dumps({**task.to_dict(), "name": name})} for name, task in tasks.items()]
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map_batches(
         BatchActor,
-        fn_constructor_args=(job.kind, job.output_uri, job.log_format),
+        fn_constructor_args=(job.kind, job.output_uri, job.log_format, job.hardware_decoding),
         batch_size=1,
         num_cpus=1,
         num_gpus=gpus,

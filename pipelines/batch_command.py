@@ -81,6 +81,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
         max_error_share=given.max_error_share,
         resume=given.resume,
         decoder=given.decoder,
+        hardware_decoding=given.hardware_decoding,
         log_format=given.log_format,
         kind=kind,
     )
@@ -112,13 +113,18 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
         add("--fps", type=float, help="frames a second for analyzers that look at samples; short for --sampling")
         add("--sampling", default="", help=SAMPLING_FORMS)
         add("--decoder", default="", choices=["", *DECODERS], help="overrides the choice per file")
+        add(
+            "--hardware-decoding",
+            action="store_true",
+            help="NVDEC where it is right and proves itself; the media's bytes reach the GPU's driver then",
+        )
     if kind != "images":
         add("--segment-s", type=float, default=60.0)
     add("--max-gpus", type=int, default=1, help="0 runs on CPUs")
     add("--segments-at-once", type=int, default=2, help="segments that share one model, each with its own decoder")
     add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
     add("--log-format", default="text", choices=["text", "json"], help="of the log's lines on standard error")
-    parser.set_defaults(fps=None, sampling="", decoder="", segment_s=60.0)
+    parser.set_defaults(fps=None, sampling="", decoder="", hardware_decoding=False, segment_s=60.0)
     add("--resume", action="store_true", help="go on where a run with the same settings was ended")
     return parser
 

@@ -27,6 +27,7 @@ class BatchJob:
     max_error_share: float = 0.5
     resume: bool = False
     decoder: str = ""
+    hardware_decoding: bool = False
     kind: str = "video"
     log_format: Format = "text"
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import av
 import av.error
+from av.codec.hwaccel import HWAccel
 
 from pipelines.errors import MediaError, NoAudio, NoVideo
 from pipelines.http_file import open_http
@@ -97,13 +98,14 @@ def open_audio(uri: str) -> Iterator[OpenAudio]:
 
 
 @contextmanager
-def open_video(uri: str) -> Iterator[OpenVideo]:
+def open_video(uri: str, hwaccel: HWAccel | None = None) -> Iterator[OpenVideo]:
     """Open the first real video stream of a local path, file://, http(s):// or s3:// URI.
 
-    Raises NoVideo and other MediaError; errors of FFmpeg inside the `with` block become MediaError too.
+    `hwaccel`: what decodes its pictures instead of the CPU. Raises NoVideo and other MediaError; errors of FFmpeg
+    inside the `with` block become MediaError too.
     """
     try:
-        with _open(uri) as container:
+        with _open(uri, hwaccel) as container:
             streams = _real_video_streams(container)
             if not streams:
                 raise NoVideo(uri, "no video stream")
@@ -132,17 +134,20 @@ def _real_video_streams(container: Any) -> list[Any]:
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
-def _open(uri: str) -> Any:
+def _open(uri: str, hwaccel: HWAccel | None = None) -> Any:
     options = {"format_whitelist": _FORMATS}
     scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
     if scheme == "s3":
-        return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES)
+        return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES, hwaccel=hwaccel)
     if scheme in ("http", "https"):
-        return av.open(open_http(uri), options=options)  # not by FFmpeg: it would go wherever it is sent
+        return av.open(
+            open_http(uri), options=options, hwaccel=hwaccel
+        )  # not by FFmpeg: it would go wherever it is sent
     if scheme not in ("", "file"):
         raise MediaError(uri, f"cannot read {scheme}:// addresses")
     options["protocol_whitelist"] = "file"
-    return av.open("file:" + _checked_path(uri), options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
+    timeouts = (_OPEN_TIMEOUT_S, _READ_TIMEOUT_S)
+    return av.open("file:" + _checked_path(uri), options=options, timeout=timeouts, hwaccel=hwaccel)
 
 
 def _checked_path(uri: str) -> str:

@@ -1,6 +1,6 @@
 """From a file to frames: the decoders' contract, and which decoder may be trusted with which file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,7 +16,39 @@ _BATCH_FRAMES, _BATCH_BYTES = 64, 16 << 20
 DECODERS: dict[str, str] = {
     "pyav": "pipelines.decode_pyav:PyAvDecoder",
     "decord": "pipelines.decode_decord:DecordDecoder",
+    "nvdec": "pipelines.decode_nvdec:NvdecDecoder",
 }
+
+
+@dataclass(frozen=True)
+class NvdecRule:
+    """Which files NVDEC is right for, and where it pays. Opening a file on the GPU costs a good part of a second.
+
+    `codecs`: those that PyAV decodes on the GPU and NVDEC knows, by PyAV's names; AV1 is none of them: PyAV opens it
+    with libdav1d, which knows no GPU. `containers`: in which every wanted frame's time is known before it is decoded,
+    so that one which the GPU leaves out is noticed. The other figures are estimates from what the CPU does (512
+    frames of 1280x720 a second, 125 of 1920x1080): they were never measured on a GPU, where `tests.benchmarks.decoding`
+    compares both. Change them here.
+    """
+
+    codecs: frozenset[str] = frozenset({"h264", "hevc", "vp8", "vp9"})
+    containers: tuple[str, ...] = ("mp4", "matroska")
+    least_duration_s: float = 20.0
+    every_frame_pixels: int = 960 * 540
+    sampled_pixels: int = 1920 * 1080
+
+    def objection(self, info: MediaInfo, samplings: Iterable[Sampling]) -> str:
+        """Why this file is not for NVDEC; "" if it is."""
+        if info.codec not in self.codecs:
+            return f"it takes no {info.codec}"
+        if not any(name in info.container for name in self.containers):
+            return f"{info.container.split(',')[0]} does not tell which frames must come out"
+        every = any(isinstance(sampling, EveryFrame) for sampling in samplings)
+        small = info.width * info.height < (self.every_frame_pixels if every else self.sampled_pixels)
+        return "too small to pay" if small or info.duration_s < self.least_duration_s else ""
+
+
+NVDEC = NvdecRule()
 
 
 @dataclass(frozen=True)
@@ -52,16 +84,32 @@ class Decoder(Protocol):
         ...
 
 
-def choose_decoder(info: MediaInfo, samplings: Iterable[Sampling], override: str = "") -> tuple[str, str]:
+def choose_decoder(
+    info: MediaInfo,
+    samplings: Sequence[Sampling],
+    override: str = "",
+    nvdec_objection: Callable[[], str] | None = None,
+) -> tuple[str, str]:
     """The name of the cheapest decoder that is right for this file and all these samplings, and why.
 
     Correctness first: decord gives wrong frames, silently, where a file has edit lists (MP4, MOV), an open GOP (H.264,
     HEVC), or is MPEG-TS; it knows no AV1 and does not rotate, and no header tells these cases apart. VP8/VP9 in WebM
-    has none. `override` names a decoder to use regardless. Raises ValueError for an unknown one.
+    has none. `override` names a decoder to use regardless. `nvdec_objection`, where hardware may decode, says why it
+    cannot ("": it has proved itself); it is asked only about files for which that would pay. Raises ValueError for an
+    unknown decoder.
     """
     if override:
         load_decoder(override)
         return override, "asked for"
+    if nvdec_objection is None:
+        return _choose_for_cpu(info, samplings)
+    if not (objection := NVDEC.objection(info, samplings) or nvdec_objection()):
+        return "nvdec", f"{info.codec} of {info.width}x{info.height}: this machine's NVDEC has proved itself"
+    name, reason = _choose_for_cpu(info, samplings)
+    return name, f"{reason}; not NVDEC: {objection}"
+
+
+def _choose_for_cpu(info: MediaInfo, samplings: Iterable[Sampling]) -> tuple[str, str]:
     if any(not isinstance(sampling, EveryFrame) for sampling in samplings):
         return "pyav", "a sample of the frames: PyAV is exact and decodes least"
     if objection := _objection_to_decord(info):

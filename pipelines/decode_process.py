@@ -2,6 +2,7 @@
 
 It runs FFmpeg and Pillow on strangers' files, so it holds no secret and is trusted with nothing: it answers in JSON,
 and its frames lie in sealed shared memory. A file that crashes or hangs them ends this process and nothing else.
+`python -m pipelines.decode_process FD nvdec` may open a GPU; see pipelines.decode_nvdec.
 """
 
 import contextlib
@@ -72,6 +73,7 @@ class _Worker:
         self._kinds: dict[str, Callable[..., None]] = {
             "probe": self._probe,
             "read": self._read,
+            "prove": self._prove,
             "sound": self._sound,
             "picture": self._open_picture,
             "pixels": self._send_pixels,
@@ -102,11 +104,21 @@ class _Worker:
         self._channel.send(json.dumps({"info": (picture or probe(uri)).to_dict()}).encode())
 
     def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:
-        options = {"new_pixels": self._pixels.new, "on_progress": self._on_progress} if name == "pyav" else {}
+        options: dict[str, Any] = {"new_pixels": self._pixels.new, "on_progress": self._on_progress}
+        if name == "nvdec":
+            options["on_warning"] = lambda text: self._channel.send(json.dumps({"warning": text}).encode())
         self._on_progress()
-        for number, batch in load_decoder(name, **options).read(uri, requests, batch_size):
+        for number, batch in load_decoder(name, **({} if name == "decord" else options)).read(
+            uri, requests, batch_size
+        ):
             times, indices = batch.times_s.tolist(), batch.indices.tolist()
             self._send({"number": number, "times_s": times, "indices": indices}, batch.pixels)
+
+    def _prove(self, _uri: str) -> None:
+        from pipelines.decode_nvdec import nvdec_objection  # noqa: PLC0415
+
+        self._on_progress()
+        self._channel.send(json.dumps({"objection": nvdec_objection()}).encode())
 
     def _sound(self, uri: str, start_s: float, end_s: float) -> None:
         from pipelines.decode_audio import read_samples  # noqa: PLC0415
@@ -157,13 +169,15 @@ class _Worker:
             faulthandler.dump_traceback_later(STALL_LIMIT_S * 1.5, exit=True)
 
 
-def main(handle: int) -> None:
+def main(handle: int, decoder: str = "") -> None:
     """Serve on an inherited socket."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+    # CUDA reserves addresses for all memory of the machine and its GPUs: there, only what is written to is limited.
+    limited = resource.RLIMIT_DATA if decoder == "nvdec" else resource.RLIMIT_AS
+    resource.setrlimit(limited, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=handle) as channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _Worker(channel).serve()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

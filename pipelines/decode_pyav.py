@@ -71,33 +71,38 @@ class PyAvDecoder:
         if damage:
             raise damage
 
-    def _pictures(self, uri: str, requests: Sequence[FrameRequest]) -> Iterator[Picture]:
-        """Pictures in order, all that any request wants among them."""
-        start_s = min(request.segment.start_s for request in requests)
-
-        def ended(time_s: float) -> bool:
-            return all(request.segment.ends_before(time_s) for request in requests)
-
-        def wanted(shown: ShownFrame) -> bool:
-            return any(request.wants(shown) for request in requests)
-
-        given = -1
+    def _pictures(
+        self, uri: str, requests: Sequence[FrameRequest], given: ShownFrame | None = None
+    ) -> Iterator[Picture]:
+        """Pictures in order, all that any request wants among them; of a pass that broke off, those after `given`."""
         with open_video(uri) as video:
-            if _packets_are_true(video):
-                with open_video(uri) as beginning:
-                    origin = first_good_pts(beginning)
+            if packets_are_true(video):
                 try:
-                    for picture in sampled(self._reader(video), origin, start_s, ended, wanted):
-                        given = picture.shown.index
+                    for picture in self._sampled(self._reader(video), requests, given):
+                        given = picture.shown
                         yield picture
                     return
                 except Inexact:
                     pass
             else:
-                yield from sequential(self._reader(video), ended)
+                yield from _after(given, sequential(self._reader(video), _end_of(requests)))
                 return
         with open_video(uri) as video:
-            yield from (p for p in sequential(self._reader(video), ended) if p.shown.index > given)
+            yield from _after(given, sequential(self._reader(video), _end_of(requests)))
+
+    def _sampled(
+        self, reader: PacketReader, requests: Sequence[FrameRequest], given: ShownFrame | None
+    ) -> Iterator[Picture]:
+        """The same from a file whose packets are true, decoding only what is needed. Raises Inexact."""
+        start_s = min(request.segment.start_s for request in requests)
+
+        def wanted(shown: ShownFrame) -> bool:
+            return (given is None or shown.index > given.index) and any(request.wants(shown) for request in requests)
+
+        with open_video(reader.video.uri) as beginning:
+            origin = first_good_pts(beginning)
+        from_s = max(start_s, given.time_s) if given else start_s
+        yield from sampled(reader, origin, from_s, _end_of(requests), wanted)
 
     def _reader(self, video: OpenVideo) -> PacketReader:
         return PacketReader(video, self._threads, self._on_progress)
@@ -153,7 +158,15 @@ def to_rgb(frame: Any, into: NDArray[np.uint8]) -> None:
     into[:] = np.rot90(rows.reshape(height, width, 3), turns)
 
 
-def _packets_are_true(video: OpenVideo) -> bool:
+def _end_of(requests: Sequence[FrameRequest]) -> Callable[[float], bool]:
+    return lambda time_s: all(request.segment.ends_before(time_s) for request in requests)
+
+
+def _after(given: ShownFrame | None, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    return (picture for picture in pictures if given is None or picture.shown.index > given.index)
+
+
+def packets_are_true(video: OpenVideo) -> bool:
     """Whether packets carry true times and one frame each, so that frames can be judged and counted undecoded."""
     if any(name in video.format for name in ("mp4", "matroska")):
         return True

@@ -1,6 +1,6 @@
-"""Which analyzers have anything to look at, or to hear, in a media item. Values in, values out."""
+"""Which analyzers have anything to look at, or to hear, in a media item, and what to say. Values in, values out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipelines.analyzers import describe
 from pipelines.errors import MediaError
@@ -22,6 +22,18 @@ def fitting(info: MediaInfo, names: Sequence[str]) -> tuple[tuple[str, ...], Med
         fits = tuple(name for name in names if describe(name).takes == "frames" and describe(name).stills)
         return fits, None if fits else _misfit(info, names, "is one still picture", "labels or text")
     return tuple(names), None
+
+
+def warnings_of(
+    frames: Mapping[str, int], damages: Sequence[MediaError | None], nothing: Mapping[str, str], notes: Sequence[str]
+) -> tuple[str, ...]:
+    """What a segment's report warns of; `nothing`: analyzers that found nothing, and why; `notes`: of its decoder."""
+    return (
+        *(f"{name}: no frame in this segment" for name, count in frames.items() if not count),
+        *(f"{name}: {why}" for name, why in nothing.items()),
+        *(f"damaged after this segment: {damage}" for damage in damages if damage),
+        *notes,
+    )
 
 
 def _misfit(info: MediaInfo, names: Sequence[str], because: str, others: str) -> MediaError:

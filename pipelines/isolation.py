@@ -7,6 +7,7 @@ goes on. Frames arrive as mapped memory, not as copies; decoding runs a few batc
 import contextlib
 import fcntl
 import json
+import logging
 import mmap
 import os
 import pickle
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, file_name
 from pipelines.frames import FrameBatch
 from pipelines.samples import Samples
 from pipelines.sources import MediaInfo, reader_environment
@@ -32,6 +33,9 @@ from pipelines.sources import MediaInfo, reader_environment
 _STALL_LIMIT_S = 60.0
 _MESSAGE_BYTES = 1 << 18
 _ATTEMPTS = 2
+# What a process with a GPU may know beyond the others: which one.
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+_log = logging.getLogger(__name__)
 
 
 class ReaderEnded(Exception):
@@ -42,7 +46,8 @@ class DecodeProcesses:
     """Decoding processes, each started when first needed and kept; as many as are used at once.
 
     A process that nobody has used for `idle_limit_s` ends; None keeps them all. `credentials`: whether they get this
-    process's access to object stores, without which they open presigned addresses, but no s3:// ones.
+    process's access to object stores, without which they open presigned addresses, but no s3:// ones. Only those of
+    the decoder "nvdec", which do nothing else, open a GPU.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class DecodeProcesses:
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         self._reaper: threading.Timer | None = None
+        self._proving = threading.Lock()
+        self._nvdec_objection: str | None = None  # not known yet
         weakref.finalize(self, _end_all, self._idle)
 
     def warm_up(self, count: int) -> None:
@@ -60,27 +67,59 @@ class DecodeProcesses:
         for process in started:
             self._give_back(process)
 
+    def nvdec_objection(self) -> str:
+        """Why this machine's NVDEC cannot be relied on; "" if it can. Found out once; not if it ended a process."""
+        with self._proving:
+            if self._nvdec_objection is None:
+                try:
+                    header, _ = self._answer("", "prove", "")
+                    self._nvdec_objection = str(header["objection"])
+                except MediaError as error:
+                    self._nvdec_objection = f"its proof failed: {error.cause}"
+                _log.info("hardware decoding: %s", self._nvdec_objection or "NVDEC has proved itself")
+            return self._nvdec_objection
+
     def read(
-        self, decoder: str, uri: str, requests: Sequence[FrameRequest], batch_size: int
+        self,
+        decoder: str,
+        uri: str,
+        requests: Sequence[FrameRequest],
+        batch_size: int,
+        on_warning: Callable[[str], None] = lambda text: None,
     ) -> Iterator[tuple[int, FrameBatch]]:
         """As Decoder.read. If the process dies it is tried once more in a new one, from where it was.
 
+        Where that was NVDEC's, or hung with it, the CPU goes on. `on_warning` is told what did not fail the file.
         Raises MediaError, also for a file that ends its process twice, or hangs.
         """
+
+        def warn(text: str) -> None:
+            _log.warning("%s: %s", file_name(uri), text)
+            on_warning(text)
+
         given, time_s = 0, min(request.segment.start_s for request in requests)
-        for attempt in range(_ATTEMPTS):
+        attempts = [decoder, *["pyav"] * _ATTEMPTS] if decoder == "nvdec" else [decoder] * _ATTEMPTS
+        for left, name in zip(reversed(range(len(attempts))), attempts, strict=True):
+            count = 0
             try:
-                for count, (header, pixels) in enumerate(self._answers("read", decoder, uri, requests, batch_size)):
-                    if count >= given:
-                        given, time_s = count + 1, float(header["times_s"][-1])
+                for header, pixels in self._answers("read", name, uri, requests, batch_size):
+                    if "warning" in header:
+                        warn(str(header["warning"]))
+                        continue
+                    count += 1
+                    if count > given:
+                        given, time_s = count, float(header["times_s"][-1])
                         times = np.array(header["times_s"], np.float64)
                         yield int(header["number"]), FrameBatch(pixels, times, np.array(header["indices"], np.int64))
                 return
-            except ReaderEnded as error:
-                if attempt == _ATTEMPTS - 1:
-                    raise MediaError(uri, f"{error}", time_s) from None
-            except TimeoutError:
-                raise MediaError(uri, f"the decoder hung for {self._stall_limit_s:g} s", time_s) from None
+            except (ReaderEnded, TimeoutError) as error:
+                hung = isinstance(error, TimeoutError)
+                cause = f"the decoder hung for {self._stall_limit_s:g} s" if hung else str(error)
+                if name == "nvdec":
+                    self._nvdec_objection = f"with {file_name(uri)}, {cause}"
+                    warn(f"decoded by the CPU after {time_s:.3f} s, not by NVDEC: {cause}")
+                elif hung or not left:
+                    raise MediaError(uri, cause, time_s) from None
 
     def probe(self, uri: str) -> MediaInfo:
         """What the file is (see pipelines.sources). Raises MediaError."""
@@ -123,12 +162,12 @@ class DecodeProcesses:
             raise MediaError(uri, f"could not be read within {self._stall_limit_s:g} s") from None
 
     def _answers(self, *request: Any) -> Iterator[Any]:
-        with self._process() as process:
+        with self._process(nvdec=request[0] == "prove" or request[:2] == ("read", "nvdec")) as process:
             yield from process.answers(request, self._stall_limit_s)
 
     @contextlib.contextmanager
-    def _process(self) -> Iterator["_Process"]:
-        process = self._take()
+    def _process(self, nvdec: bool = False) -> Iterator["_Process"]:
+        process = self._take(nvdec)
         try:
             yield process
         except MediaError:
@@ -139,14 +178,14 @@ class DecodeProcesses:
             raise
         self._give_back(process)
 
-    def _take(self) -> "_Process":
+    def _take(self, nvdec: bool = False) -> "_Process":
         with self._lock:
-            while self._idle:
-                process = self._idle.pop()
+            for process in [process for process in reversed(self._idle) if process.nvdec is nvdec]:
+                self._idle.remove(process)
                 if process.is_alive():
                     return process
                 process.end()
-        return _Process(self._credentials)
+        return _Process(self._credentials, nvdec)
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
@@ -179,14 +218,15 @@ def _end_all(processes: "list[_Process]") -> None:
 class _Process:
     """One decoding process and the socket to it. `idle_since` is on the monotonic clock, in seconds."""
 
-    def __init__(self, credentials: bool) -> None:
-        self.idle_since = 0.0
+    def __init__(self, credentials: bool, nvdec: bool = False) -> None:
+        self.idle_since, self.nvdec = 0.0, nvdec
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "pipelines.decode_process", str(theirs.fileno())]
+        gpu = {name: os.environ[name] for name in _GPU_VARIABLES if nvdec and name in os.environ}
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
-                command,
-                env=reader_environment(credentials),
+                [*command, *(["nvdec"] if nvdec else [])],
+                env=reader_environment(credentials) | gpu,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

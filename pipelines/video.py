@@ -19,7 +19,7 @@ from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analy
 from pipelines.decode import FrameRequest, choose_decoder, frames_per_batch
 from pipelines.devices import pick_device
 from pipelines.errors import MediaError, file_name
-from pipelines.fitting import fitting
+from pipelines.fitting import fitting, warnings_of
 from pipelines.frames import FrameBatch
 from pipelines.images import watch_pictures
 from pipelines.isolation import DecodeProcesses
@@ -103,7 +103,8 @@ class SegmentAnalyzer:
     """Runs segments. Models are loaded once, when first needed, and stay; `run` may be called from several threads.
 
     `analyzers` are loaded at once (none by default: each when a task first names it); `device` is "cpu" or "cuda", by
-    default whichever is there; `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}.
+    default whichever is there; `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}};
+    `hardware_decoding` lets a GPU's own decoder take what it is right for (see choose_decoder).
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class SegmentAnalyzer:
         analyzers: Sequence[str] | None = None,
         device: str | None = None,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        hardware_decoding: bool = False,
     ) -> None:
         names = check_analyzers(analyzers or ())
         self.device = device or pick_device()
@@ -119,6 +121,7 @@ class SegmentAnalyzer:
         self._loading = threading.Lock()
         self.decoding = DecodeProcesses()
         self.decoding.warm_up(1)
+        self._nvdec = self.decoding.nvdec_objection if hardware_decoding and self.device == "cuda" else None
         for name in names:
             self.analyzer(name)
 
@@ -162,7 +165,8 @@ class SegmentAnalyzer:
         todo = [a for a in chosen.values() if a.name not in kept]
         watching = [cast(Analyzer, a) for a in todo if a.description.takes == "frames"]
         hearing = [cast(AudioAnalyzer, a) for a in todo if a.description.takes == "audio"]
-        decoder, reason, runs, damage = self._watch(task, watching, told) if watching else ("", "", [], None)
+        notes: list[str] = []
+        decoder, reason, runs, damage = self._watch(task, watching, told, notes) if watching else ("", "", [], None)
         tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
         tables |= {a.name: a.schema.empty_table() for a in idle.values()}
         heard, sound_damage = _hear(task, hearing, self.decoding.sound, (lambda: None) if watching else told)
@@ -184,7 +188,7 @@ class SegmentAnalyzer:
             seconds=time.perf_counter() - started,
             decoder=decoder,
             decoder_reason=reason,
-            warnings=_warnings(watched, (damage, sound_damage), nothing),
+            warnings=warnings_of(watched, (damage, sound_damage), nothing, notes),
         )
 
     def _given(self, name: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -195,16 +199,20 @@ class SegmentAnalyzer:
         return Making(task.media_uri, task.segment, analyzer.name, analyzer.version, options, task.sampling)
 
     def _watch(
-        self, task: SegmentTask, analyzers: Sequence[Analyzer], on_first_frame: Callable[[], None]
+        self, task: SegmentTask, analyzers: Sequence[Analyzer], on_first_frame: Callable[[], None], notes: list[str]
     ) -> tuple[str, str, list[SegmentRun], MediaError | None]:
-        """The decoder and why, the runs that saw the segment's frames, and the damage that ended the file, if any."""
+        """The decoder and why, the runs that saw the segment's frames, and the damage that ended the file, if any.
+
+        What the decoder has to say is added to `notes`.
+        """
         if task.info.kind == "picture":
             return "pillow", "a picture", self._look(task, analyzers, on_first_frame), None
         requests = _requests(task, analyzers)
-        decoder, reason = choose_decoder(task.info, [request.sampling for request in requests], task.decoder)
+        decoder, reason = choose_decoder(task.info, [r.sampling for r in requests], task.decoder, self._nvdec)
         _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
-        batches = self.decoding.read(decoder, task.media_uri, requests, min(frames_per_batch(r.size) for r in requests))
+        size = min(frames_per_batch(r.size) for r in requests)
+        batches = self.decoding.read(decoder, task.media_uri, requests, size, notes.append)
         return decoder, reason, runs, _feed(task, batches, runs, on_first_frame)
 
     def _look(self, task: SegmentTask, analyzers: Sequence[Analyzer], on_look: Callable[[], None]) -> list[SegmentRun]:
@@ -231,16 +239,6 @@ def _kept(task: SegmentTask, makings: Mapping[str, Making]) -> dict[str, int]:
 def _lies_beyond(damage: MediaError, segment: Segment) -> bool:
     """Whether only context was lost: the segment itself is whole."""
     return damage.time_s is not None and segment.ends_before(damage.time_s)
-
-
-def _warnings(
-    frames: Mapping[str, int], damages: Sequence[MediaError | None], nothing: Mapping[str, str]
-) -> tuple[str, ...]:
-    return (
-        *(f"{name}: no frame in this segment" for name, count in frames.items() if not count),
-        *(f"{name}: {why}" for name, why in nothing.items()),
-        *(f"damaged after this segment: {damage}" for damage in damages if damage),
-    )
 
 
 def _hear(

@@ -14,6 +14,7 @@ COPY pipelines pipelines
 COPY serve_apps serve_apps
 RUN python -m pip install --no-cache-dir --no-deps . \
     && useradd --uid 1000 --no-create-home aima
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+# "video" brings NVDEC's library into the container, for models.hardware_decoding.
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 USER 1000:1000
 CMD ["python", "-m", "cluster.worker"]

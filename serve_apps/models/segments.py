@@ -18,9 +18,11 @@ _log = logging.getLogger(__name__)
 class SegmentModel:
     """Runs on a worker. It reads media and writes parts itself: frames never cross Ray's object store."""
 
-    def __init__(self, log_format: logs.Format = "text", log_level: logs.Level = "info") -> None:
+    def __init__(
+        self, log_format: logs.Format = "text", log_level: logs.Level = "info", hardware_decoding: bool = False
+    ) -> None:
         logs.configure("worker", log_format, log_level)
-        self._analyzer = SegmentAnalyzer()
+        self._analyzer = SegmentAnalyzer(hardware_decoding=hardware_decoding)
         self._instance = os.environ.get("AIMA_INSTANCE", "")
 
     async def analyze(self, task: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """What decoding costs: `python -m tests.benchmarks.decoding [--rounds N] [--json]`.
 
 CPU seconds (not wall-clock: comparable on a busy machine) for the same frames of one 720p clip: PyAV in this process,
-in a process of its own (what the pipelines do), and decord; sampled and complete. Rounds of all, one after another.
+in a process of its own (what the pipelines do), decord, and NVDEC where this machine has one; sampled and complete.
+Rounds of all, one after another.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.decode import FrameRequest, frames_per_batch, load_decoder
+from pipelines.decode_nvdec import nvdec_objection
 from pipelines.isolation import DecodeProcesses
 from pipelines.sampling import EveryFrame, FramesPerSecond, Keyframes, Sampling, Segment
 from tests.benchmarks.video import make_clips
@@ -53,6 +55,8 @@ def _compared(clip: str, sampling: Sampling, size: tuple[int, int], rounds: int)
         "isolated": lambda: processes.read("pyav", clip, requests, batch),
         "decord": lambda: load_decoder("decord").read(clip, requests, batch),
     }
+    if not nvdec_objection():
+        ways["nvdec"] = lambda: load_decoder("nvdec").read(clip, requests, batch)
     spent: dict[str, list[float]] = {name: [] for name in ways}
     child = next(iter(processes._idle)).process.pid
     for _ in range(rounds + 1):  # the first warms up

@@ -11,6 +11,7 @@ pytest.importorskip("av")
 
 from pipelines import decode_pyav
 from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
+from pipelines.decode_nvdec import GpuDecoder, nvdec_objection
 from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
 from pipelines.pictures import PacketReader
@@ -26,7 +27,7 @@ from pipelines.sampling import (
     plan_segments,
 )
 from pipelines.sources import probe
-from tests import media
+from tests import gpu, media
 
 SIZE = (48, 80)
 Shown = tuple[float, int, int]  # time_s, number read from the picture, index
@@ -44,14 +45,29 @@ def clip(request: pytest.FixtureRequest, folder: Path) -> media.Clip:
 
 
 @pytest.fixture(params=DECODERS)
-def decoder(request: pytest.FixtureRequest, clip: media.Clip) -> Decoder:
+def decoder(request: pytest.FixtureRequest, clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> Iterator[Decoder]:
     name: str = request.param
-    if name != "pyav":
+    if name == "decord":
         pytest.importorskip(name)
         chosen, reason = choose_decoder(probe(str(clip.path)), [EveryFrame()])
         if chosen != name:
             pytest.skip(f"choose_decoder never gives this file to {name}: {reason}")
-    return load_decoder(name)
+    if name == "nvdec" and nvdec_objection():
+        gpu.stand_in(monkeypatch)  # see test_nvdec_is_this_machines_own
+        said = list[str]()
+        yield load_decoder(name, on_warning=said.append)
+        tells = clip.path.suffix not in (".avi", ".ts")
+        assert [text for text in said if tells or "does not tell which frames" not in text] == []
+        return
+    yield load_decoder(name)
+
+
+def test_nvdec_is_this_machines_own(folder: Path) -> None:
+    """Where this is skipped, the CPU stands in for a GPU in this suite: all else of that decoder is the real one."""
+    if objection := nvdec_objection():
+        pytest.skip(f"no hardware decoding here: {objection}")
+    clip = media.build("h264-mp4", folder)
+    assert [number for _, number, _ in shown(GpuDecoder(), clip, whole(clip), EveryFrame())] == list(range(60))
 
 
 def shown(decoder: Decoder, clip: media.Clip, segment: Segment, sampling: Sampling) -> Iterator[Shown]:
@@ -165,7 +181,7 @@ def test_choose_decoder_takes_decord_for_every_frame_of_webm(folder: Path) -> No
     info = probe(str(media.build("vp9-webm", folder).path))
     assert choose_decoder(info, [EveryFrame()])[0] == "decord"
     assert choose_decoder(info, [EveryFrame(), FramesPerSecond(2)])[0] == "pyav"
-    with pytest.raises(ValueError, match="choose from: pyav, decord"):
+    with pytest.raises(ValueError, match="choose from: pyav, decord, nvdec"):
         choose_decoder(info, [], override="quicktime")
 
 
