@@ -105,10 +105,11 @@ class Drain:
 
 @dataclass(frozen=True)
 class Close:
-    """The intent is over: nothing of it exists any more. `failed`: it was never bought. `broken`: it vanished early."""
+    """Nothing of it exists since `at` (unix s; None: now). `failed`: never bought. `broken`: it vanished early."""
 
     name: str
     reason: str
+    at: float | None = None
     failed: bool = False
     broken: bool = False
 
@@ -150,12 +151,12 @@ def _for_intent(
         return
     if intent.stray:  # its end is asked for by whoever finds it listed
         if all(instance.instance_id != intent.instance_id for instance in listing.instances):
-            yield Close(intent.name, intent.reason)
+            yield Close(intent.name, intent.reason, listing.answered_at)
         return
     found = listed.get((intent.cloud, intent.name), ())
     if not found:
         if intent.name not in observed.purchasing:
-            yield from _absent(observed, intent, listing.as_of, policy)
+            yield from _absent(observed, intent, listing, policy)
         return
     kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=lambda i: i.created_at))
     for double in found:
@@ -207,10 +208,10 @@ def _drained(observed: Observed, cloud: str) -> str:
     return observed.drained.get(ALL, "") or observed.drained.get(cloud, "")
 
 
-def _absent(observed: Observed, intent: Intent, as_of: float, policy: Policy) -> Iterator[Command]:
+def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy) -> Iterator[Command]:
     """A good listing omits it: gone, unless none has shown it yet and it was bought so lately that it may lag."""
     since, cloud = intent.answered_at or intent.buying_at or intent.wanted_at, intent.cloud or ""
-    if (cloud, intent.name) not in observed.seen and as_of - since < policy.lag_s(cloud):
+    if (cloud, intent.name) not in observed.seen and listing.as_of - since < policy.lag_s(cloud):
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
@@ -218,7 +219,7 @@ def _absent(observed: Observed, intent: Intent, as_of: float, policy: Policy) ->
         broken = intent.state is IntentState.BOUGHT
         yield Terminate(_presumed(intent, since), lost if broken else intent.reason, broken=broken)
         return
-    yield Close(intent.name, intent.reason or lost, failed=never, broken=intent.broken or never)
+    yield Close(intent.name, intent.reason or lost, listing.answered_at, never, intent.broken or never)
 
 
 def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
@@ -230,10 +231,8 @@ def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
 
 def _presumed(intent: Intent, since: float) -> Instance:
     """The machine of a launch as it was sold, whether or not any list has shown it."""
-    price = intent.price_usd_per_hour or 0.0
-    status, machine_id = InstanceStatus.PENDING, intent.machine_id
-    identity = (intent.cloud or "", intent.instance_id or "", intent.name)
-    return Instance(*identity, status, since, price, machine_id=machine_id)
+    identity = (intent.cloud or "", intent.instance_id or "", intent.name, InstanceStatus.PENDING)
+    return Instance(*identity, since, intent.price_usd_per_hour or 0.0, machine_id=intent.machine_id)
 
 
 def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:

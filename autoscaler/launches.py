@@ -106,13 +106,14 @@ class Launches:
         phases = {**self._live[name].phases, DRAINING: self._clock()}
         self.change(name, f"it takes no new work: {reason}", phases=phases, reason=reason)
 
-    def close(self, name: str, reason: str, failed: bool, broken: bool) -> None:
-        """Nothing of it exists any more."""
+    def close(self, name: str, reason: str, at: float | None, failed: bool, broken: bool) -> None:
+        """Nothing of it exists any more, since `at` (unix seconds; None: since now)."""
         now, intent = self._clock(), self._live[name]
-        sentence = f"gone: {reason}; it cost {intent.cost_usd(now):.6f} USD for {intent.billed_s(now):.1f} s"
+        ended_at = now if at is None else min(at, now)
+        sentence = f"gone: {reason}; it cost {intent.cost_usd(ended_at):.6f} USD for {intent.billed_s(ended_at):.1f} s"
         state = IntentState.FAILED if failed else IntentState.ENDED
         over = self.over(intent.node_type)
-        over.append(self.change(name, sentence, state=state, ended_at=now, reason=reason, broken=broken))
+        over.append(self.change(name, sentence, state=state, ended_at=ended_at, reason=reason, broken=broken))
         del over[:-_HISTORY], self._live[name]
         self._noted.pop(f"wait {name}", None)
         self._spent.clear()

@@ -272,7 +272,7 @@ class Reconciler:
         intent = self._launches.get(command.name)
         if intent is not None and command.broken and not intent.broken and intent.bought_at is not None:
             self._rest(intent, command.reason)
-        self._launches.close(command.name, command.reason, command.failed, command.broken)
+        self._launches.close(command.name, command.reason, command.at, command.failed, command.broken)
         self._activities.forget(command.name)
         self._watch.forget(command.name)
 

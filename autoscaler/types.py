@@ -122,11 +122,13 @@ class Instance:
 class Listing:
     """A cloud's complete list as of the moment (unix seconds) at which it was asked for: it tells nothing of later.
 
-    `news` is False when decisions were already made on it: then it only shows that the cloud can be watched.
+    `answered_at` (unix seconds): by then what it omits had ended, and a bill goes no further. `news` is False when
+    decisions were already made on it: then it only shows that the cloud can be watched.
     """
 
     instances: tuple[Instance, ...]
     as_of: float
+    answered_at: float
     news: bool = True
 
 

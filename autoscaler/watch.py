@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from autoscaler.errors import CloudError, CloudStopped, RateLimited
@@ -40,7 +40,7 @@ class _Seen:
     """What is known of one cloud's list."""
 
     asked_at: float = float("-inf")
-    asking: asyncio.Task[Sequence[Instance]] | None = None
+    asking: asyncio.Task[Listing] | None = None
     last_good: Listing | None = None
     good: bool = False
     failures: int = 0
@@ -75,7 +75,7 @@ class Watch:
         for cloud, seen in self._seen.items():
             if seen.asking is None and self._due(cloud, seen, now):
                 seen.asked_at, seen.hurried = now, False
-                seen.asking = asyncio.create_task(self._ask(cloud))
+                seen.asking = asyncio.create_task(self._ask(cloud, now))
         asking = [seen.asking for seen in self._seen.values() if seen.asking is not None]
         if asking:
             await asyncio.wait(asking, timeout=self._pace.patience_s)
@@ -144,9 +144,10 @@ class Watch:
         every_s = min(every_s, _LEAST_S) if seen.hurried and not seen.failures else every_s
         return not self.paused(cloud) and now - seen.asked_at >= every_s
 
-    async def _ask(self, cloud: str) -> Sequence[Instance]:
+    async def _ask(self, cloud: str, as_of: float) -> Listing:
         async with asyncio.timeout(self._pace.call_timeout_s):
-            return await self._providers[cloud].list_instances()
+            instances = await self._providers[cloud].list_instances()
+        return Listing(tuple(instances), as_of, self._clock())  # whom the others are waited for, that was long ago
 
     def _harvest(self, cloud: str, seen: _Seen) -> Listing | None:
         """The answer, if there is one; between two listings the last good one again, as no news."""
@@ -166,7 +167,7 @@ class Watch:
             self.trouble(cloud, "list", "its list of instances cannot be had", error)
             return None
         seen.good, seen.failures = True, 0
-        seen.last_good = Listing(tuple(task.result()), seen.asked_at)
+        seen.last_good = task.result()
         self.seen.update((cloud, instance.name) for instance in seen.last_good.instances)
         self.fine(cloud, "list")
         if not seen.last_good.instances:

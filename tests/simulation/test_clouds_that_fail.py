@@ -9,7 +9,7 @@ from autoscaler.budget import Budget, Budgets
 from autoscaler.providers.fake import Fault
 from autoscaler.types import Instance, InstanceStatus, IntentState, NodeType, Offer, Trust
 from autoscaler.watch import Pace
-from tests.simulation.world import POLICY, TICK_S, World, per_hour
+from tests.simulation.world import PACE, POLICY, TICK_S, World, per_hour
 
 GPU = NodeType("gpu", {"GPU": 1}, max_count=4, clouds=("red", "blue"))
 
@@ -46,6 +46,22 @@ def test_a_listing_that_hangs_holds_up_neither_the_tick_nor_the_other_cloud() ->
         world.tick(6)
         assert world.clouds["red"].calls["list"] > 1
         assert "red" not in world.reconciler.fleet()["degraded"]
+
+
+def test_a_listing_that_hangs_makes_no_bill_of_the_other_cloud_longer() -> None:
+    """The end is when the list that proves it was had, not when that of the other cloud was given up."""
+    with world_of() as world:
+        (name,) = world.launch()
+        world.tick(2)
+        world.reconciler.mark_joined(name)
+        (machine,) = world.machines()
+        world.flow()
+        world.clouds["red"].vanish(machine.instance_id)
+        world.clouds["blue"].faults.append(Fault.LISTING_SLOW)
+        began = world.clock()
+        world.tick()
+        assert world.clock() - began >= PACE.patience_s
+        assert world.intent(name).billed_s(world.clock()) == world.clouds["red"].billed_s[machine.instance_id]
 
 
 def test_a_late_listing_says_nothing_of_what_was_bought_meanwhile() -> None:

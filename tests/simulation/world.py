@@ -32,10 +32,11 @@ class World:
 
     def __init__(self, clouds: Sequence[str], types: Sequence[NodeType], **options: Any) -> None:
         self.now, self.calls = 1_000_000.0, 0
+        self._flows_since: float | None = None
         self.types, self.options = types, {"pace": PACE} | options
-        self.clouds = {name: Provider(clock=lambda: self.now, name=name) for name in clouds}
+        self.clouds = {name: Provider(clock=self.clock, name=name) for name in clouds}
         self._engine: Engine = open_engine("sqlite://")
-        self.ledger = Ledger(self._engine, lambda: self.now)
+        self.ledger = Ledger(self._engine, self.clock)
         self.ledger.create_tables()
         self._runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.restart()
@@ -61,7 +62,16 @@ class World:
     def use(self, clouds: Mapping[str, CloudProvider], types: Sequence[NodeType], **options: Any) -> None:
         """Reconcile these clouds with these node types from now on."""
         options = {"policy": POLICY} | self.options | options
-        self.reconciler = Reconciler("c1", types, clouds, self.ledger, lambda: self.now, equip, **options)
+        self.reconciler = Reconciler("c1", types, clouds, self.ledger, self.clock, equip, **options)
+
+    def clock(self) -> float:
+        """Unix seconds."""
+        waited_s = 0.0 if self._flows_since is None else self._runner.get_loop().time() - self._flows_since
+        return self.now + waited_s
+
+    def flow(self) -> None:
+        """From now on time also passes while a tick waits."""
+        self._flows_since = self._runner.get_loop().time()
 
     def tick(self, times: int = 1, advance_s: float = TICK_S) -> None:
         for _ in range(times):

@@ -36,7 +36,8 @@ def commands(
 ) -> list[Command]:
     types = {"gpu": GPU} if node_types is None else node_types
     listings = {
-        cloud: None if seen is None else Listing(tuple(seen), NOW) for cloud, seen in (("red", red), ("blue", blue))
+        cloud: None if seen is None else Listing(tuple(seen), NOW, NOW)
+        for cloud, seen in (("red", red), ("blue", blue))
     }
     return decide(Observed(intents, listings, types, **observed), NOW, POLICY)
 
@@ -139,7 +140,7 @@ def test_a_node_that_is_busy_with_nothing_is_ended() -> None:
 
 def test_what_vanished_is_closed() -> None:
     (command,) = commands([intent(joined_at=NOW - 50)])
-    assert command == Close("a", "it vanished from the cloud's list")
+    assert command == Close("a", "it vanished from the cloud's list", NOW)
 
 
 def test_what_has_joined_need_not_be_listed_yet() -> None:
@@ -193,7 +194,7 @@ def test_a_stray_is_billed_until_a_good_list_omits_it() -> None:
     swept = Terminate(machine("x"), "no launch claims it", double=True)
     assert commands([stray], red=[machine("x")]) == [swept]
     assert commands([stray], red=None) == []
-    assert commands([stray]) == [Close("x+i-x", "no launch claims it")]
+    assert commands([stray]) == [Close("x+i-x", "no launch claims it", NOW)]
 
 
 def test_what_nobody_claims_is_swept() -> None:
@@ -230,12 +231,12 @@ def test_terminations_come_first() -> None:
 
 def test_a_listing_tells_nothing_of_later_than_its_request() -> None:
     bought = intent(age_s=100.0)
-    late = {"red": Listing((), NOW - 95.0), "blue": None}
+    late = {"red": Listing((), NOW - 95.0, NOW - 95.0), "blue": None}
     assert decide(Observed([bought], late, {"gpu": GPU}), NOW, POLICY) == []
 
 
 def test_an_old_listing_only_shows_that_a_cloud_may_be_bought_from() -> None:
-    old = {"red": Listing((machine("stray"),), NOW - 60.0, news=False), "blue": None}
+    old = {"red": Listing((machine("stray"),), NOW - 60.0, NOW - 60.0, news=False), "blue": None}
     intents = [intent("gone"), intent("e", IntentState.ENDING), intent("w", IntentState.WANTED)]
     wide = {"gpu": replace(GPU, max_count=9)}
     assert decide(Observed(intents, old, wide), NOW, POLICY) == [Buy("w", ("red",))]
@@ -323,15 +324,15 @@ def test_ages_are_counted_by_our_own_clock(skew_s: float) -> None:
 
 def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed() -> None:
     """No list may ever have shown it, and all the same it may be billed."""
-    assert commands([intent(joined_at=NOW - 9)]) == [Close("a", "it vanished from the cloud's list")]
+    assert commands([intent(joined_at=NOW - 9)]) == [Close("a", "it vanished from the cloud's list", NOW)]
     (command,) = commands([intent()])
     assert isinstance(command, Terminate)
     assert (command.instance.instance_id, command.broken) == ("i-a", True)
     ending = intent(state=IntentState.ENDING, instance_id="i-a", bought_at=NOW - 99, reason="lost", broken=True)
     (again,) = commands([ending])  # until its cloud has accepted that
     assert isinstance(again, Terminate)
-    assert commands([ending], asked_to_end={"a"}) == [Close("a", "lost", broken=True)]
-    assert commands([ending], seen={("red", "a")}) == [Close("a", "lost", broken=True)]
+    assert commands([ending], asked_to_end={"a"}) == [Close("a", "lost", NOW, broken=True)]
+    assert commands([ending], seen={("red", "a")}) == [Close("a", "lost", NOW, broken=True)]
 
 
 def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
@@ -348,7 +349,7 @@ def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
 def test_clouds_differ_in_how_late_they_list() -> None:
     policy = replace(POLICY, list_lags_s={"red": 30.0})
     recent = intent(age_s=20.0)
-    seen = {"red": Listing((), NOW)}
+    seen = {"red": Listing((), NOW, NOW)}
     assert decide(Observed([recent], seen, {"gpu": GPU}), NOW, policy) == []
     assert len(decide(Observed([recent], seen, {"gpu": GPU}), NOW, POLICY)) == 1
 
@@ -356,4 +357,4 @@ def test_clouds_differ_in_how_late_they_list() -> None:
 def test_what_a_good_list_has_shown_and_another_omits_is_gone_however_young() -> None:
     young = intent(state=IntentState.ENDING, age_s=3.0, bought_at=NOW - 3.0, instance_id="i-a", reason="idle")
     assert commands([young], seen={("blue", "a")}) == []
-    assert commands([young], seen={("red", "a")}) == [Close("a", "idle")]
+    assert commands([young], seen={("red", "a")}) == [Close("a", "idle", NOW)]
