@@ -130,6 +130,7 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         queue_url=settings.queue_url,
         documents_url=settings.documents_url,
         orchestrator_url=card.orchestrator_url,
+        clock_path=str(state.clock_path),
         fleet_token_file=str(state.token_path("fleet")),
         api_token_file=str(state.token_path("api")),
         http_host=settings.http.host,

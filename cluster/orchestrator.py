@@ -78,7 +78,7 @@ class Orchestrator:
 
     def __init__(self, settings: Settings, state: StateDir, card: ClusterCard) -> None:
         self.state, self.card, self.settings = state, card, settings
-        self.clock = SteadyClock()
+        self.clock = SteadyClock(kept=state.clock_path)
         self.joins = Joins(self.clock, state.path / "overlay" / "pending.json")
         self._next_block = int((card.base_port - 10_000) / 64) + 1
         ledger_path = state.path / "ledger.db"

@@ -124,7 +124,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     """Called once in the API's replica on the head: the store, the dispatcher, the routes."""
     logs.configure("api", settings.log_format, settings.log_level, Path(settings.log_path))
     engine = open_engine(settings.database_url)
-    clock = SteadyClock()
+    clock = SteadyClock(kept=Path(settings.clock_path))
     store, objects = Store(engine, clock), open_storage(settings.storage_uri)
     store.create_tables()
     lanes, observed = _lanes(settings), _observed(settings, clock)

@@ -22,6 +22,7 @@ class ServiceSettings:
     queue_url: str
     documents_url: str
     orchestrator_url: str
+    clock_path: str
     fleet_token_file: str
     api_token_file: str
     http_host: str

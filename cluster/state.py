@@ -40,6 +40,11 @@ class StateDir:
         return self.path / "cluster.json"
 
     @property
+    def clock_path(self) -> Path:
+        """What the head's processes agree on about the time."""
+        return self.path / "clock.json"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 

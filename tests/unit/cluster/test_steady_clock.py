@@ -1,5 +1,7 @@
 """A machine's clock that is minutes off, and is set, moves no deadline of ours."""
 
+from pathlib import Path
+
 import pytest
 
 from cluster.joins import TOKEN_LIFETIME_S, Joins
@@ -10,8 +12,12 @@ class Machine:
     """Its wall clock shows the time since boot and an error."""
 
     def __init__(self) -> None:
-        self.up_s, self.error_s = 50.0, 0.0
-        self.clock = SteadyClock(self.wall, lambda: self.up_s)
+        self.up_s, self.error_s, self.boot = 50.0, 0.0, "first"
+        self.clock = self.process()
+
+    def process(self, kept: Path | None = None) -> SteadyClock:
+        """The clock of one that starts now."""
+        return SteadyClock(self.wall, lambda: self.up_s, kept, lambda: self.boot)
 
     def wall(self) -> float:
         return 1_000_000.0 + self.up_s + self.error_s
@@ -54,3 +60,35 @@ def test_a_join_token_lives_its_quarter_of_an_hour_whatever_the_wall_clock_does(
     assert joins.expects("a", token)
     machine.wait(30)
     assert not joins.expects("a", token)
+
+
+@pytest.mark.parametrize("step_s", [-300.0, 300.0])
+def test_who_starts_while_the_wall_clock_is_off_goes_on_with_the_time_that_was_kept(
+    machine: Machine, tmp_path: Path, step_s: float
+) -> None:
+    first = machine.process(tmp_path / "clock.json")
+    machine.error_s = step_s
+    second = machine.process(tmp_path / "clock.json")
+    assert second() == pytest.approx(first(), abs=1e-6)
+    for _ in range(100):
+        machine.wait(1)
+        first()
+    third = machine.process(tmp_path / "clock.json")
+    assert third() == pytest.approx(first(), abs=0.11), "what the first has made good meanwhile is kept"
+    assert [path.name for path in tmp_path.iterdir()] == ["clock.json"]
+
+
+@pytest.mark.parametrize("why", ["another boot", "a clock that was hours off", "nonsense"])
+def test_what_was_kept_is_not_believed_when_it_means_nothing(machine: Machine, tmp_path: Path, why: str) -> None:
+    kept = tmp_path / "clock.json"
+    machine.process(kept)
+    machine.error_s = 300.0
+    if why == "another boot":
+        machine.boot = "second"
+    elif why == "nonsense":
+        kept.write_text("[1]")
+    else:
+        machine.error_s = 5 * 3600.0
+    assert machine.process(kept)() == pytest.approx(machine.wall(), abs=1e-6)
+    machine.error_s = 0.0
+    assert machine.process(tmp_path / "no folder" / "clock.json")() == pytest.approx(machine.wall(), abs=1e-6)
