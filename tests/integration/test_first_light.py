@@ -145,6 +145,27 @@ def test_damage_in_the_middle_keeps_what_was_done_before_it(at_zero: Running, lo
     assert kept == [index for index in expected_indices(long_clip) if index < done_s * 25]
 
 
+def test_a_cancelled_analysis_keeps_what_was_done_and_its_worker_goes(at_zero: Running, long_clip: Path) -> None:
+    before = {instance["name"] for instance in at_zero.instances()}
+    analysis_id = at_zero.client.submit([str(long_clip)], ["labels"])["id"]
+    wait_until(
+        "some segments are done, some are not",
+        lambda: 0 < at_zero.client.analysis(analysis_id)["progress"]["segments_done"] < 6,
+        120,
+    )
+    assert at_zero.client.cancel(analysis_id)["state"] == "cancelled"
+    at_zero.wait_for_zero()
+    assert not running_pids(at_zero, "cluster.worker")
+    [bought] = [instance for instance in at_zero.instances() if instance["name"] not in before]
+    assert bought["billed_s"] == pytest.approx(bought["ended_at"] - bought["bought_at"], abs=0.01), "it is billed on"
+    view = at_zero.client.analysis(analysis_id)
+    assert view["state"] == "cancelled"
+    kept = frame_indices(at_zero, analysis_id)
+    whole = {index // (5 * 25) for index in kept}
+    assert 1 <= len(whole) == view["progress"]["segments_done"] < 6
+    assert kept == [index for index in expected_indices(long_clip) if index // (5 * 25) in whole]
+
+
 def test_bad_requests_are_refused_with_the_field(cluster: Running) -> None:
     with pytest.raises(ApiError, match=r"nothing\.mp4") as missing:
         cluster.client.submit(["/no/such/nothing.mp4"], ["labels"])
