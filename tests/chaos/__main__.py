@@ -1,9 +1,9 @@
 """Chaos: `python -m tests.chaos --minutes 2 --seed 1 [--database sqlite|postgresql] [--json]`.
 
 The whole product on a fake RunPod and a fake Vast.ai, whose machines are real Ray nodes behind the overlay, analyses
-real clips while machines, links, clouds, processes, the database and the storage fail at random. Afterwards every
-accepted analysis has ended as it does undisturbed, with the same rows; the ledger is the clouds' own bill; nothing
-runs, and nothing is billed. Exit code 1 and a sentence for everything that is not so.
+real clips while machines, links, clouds, processes, clocks, the queue, the database and the storage fail at random.
+Afterwards every accepted analysis has ended as it does undisturbed, with the same rows; the ledger is the clouds' own
+bill; nothing runs, and nothing is billed. Exit code 1 and a sentence for everything that is not so.
 """
 
 import argparse

@@ -69,7 +69,7 @@ def worker_stopped(stage: Stage, chance: random.Random) -> Iterator[str]:
         yield ""
         return
     name = chance.choice(sorted(workers))
-    with _asleep(workers[name][:1]):
+    with asleep(workers[name][:1]):
         yield f"the first process of {name} stands still"
 
 
@@ -153,7 +153,7 @@ def orchestrator_stopped(stage: Stage, _chance: random.Random) -> Iterator[str]:
     if victim is None:
         yield ""
         return
-    with _asleep([victim]):
+    with asleep([victim]):
         yield "the orchestrator stands still"
     stage.blind.append(Blind(began, time.time()))
 
@@ -187,7 +187,7 @@ def postgres_crashed(stage: Stage, chance: random.Random) -> Iterator[str]:
 def postgres_stopped(stage: Stage, _chance: random.Random) -> Iterator[str]:
     """PostgreSQL answers nobody for a while."""
     assert stage.postgres
-    with _asleep(stage.postgres.processes()):
+    with asleep(stage.postgres.processes()):
         yield "PostgreSQL stands still"
 
 
@@ -246,7 +246,8 @@ def kill(victims: list[psutil.Process]) -> None:
 
 
 @contextlib.contextmanager
-def _asleep(victims: list[psutil.Process]) -> Iterator[None]:
+def asleep(victims: list[psutil.Process]) -> Iterator[None]:
+    """SIGSTOP until the block ends."""
     for victim in victims:
         with contextlib.suppress(psutil.Error):
             victim.send_signal(signal.SIGSTOP)

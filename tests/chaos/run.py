@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.client import ApiError, Unreachable
-from tests.chaos import cloud_faults, faults
+from tests.chaos import clock_faults, cloud_faults, faults, queue_faults
 from tests.chaos.clips import tasks
 from tests.chaos.faults import Kind
 from tests.chaos.schedule import Strike, bearable, plan
@@ -20,14 +20,15 @@ from tests.chaos.stage import Say, Stage, staged
 from tests.chaos.stream import Stream, calm
 from tests.chaos.verdict import Outcome, judge_books, judge_outcome
 
-KINDS: Mapping[str, Kind] = {**faults.KINDS, **cloud_faults.KINDS}
+KINDS: Mapping[str, Kind] = {
+    **faults.KINDS,
+    **clock_faults.KINDS,
+    **queue_faults.KINDS,
+    **cloud_faults.KINDS,
+}
 _CALM_TIMEOUT_S, _POLL_S = 150.0, 1.0
 # Nobody to strike: looked for again after this, so often.
 _AGAIN_S, _TRIES = 2.0, 8
-_LEFT_OUT = {
-    "clock jumps": "all processes here share the machine's clock, and no user may set it for a few of them",
-    "queue lost": "the queue is the database here, which is struck itself",
-}
 
 
 @dataclass
@@ -80,10 +81,10 @@ class _Storm:
 
 def run(seed: int, minutes: float, folder: Path, say: Say, postgres: bool, settle_s: float) -> Report:
     """From the start of a cluster to its end. `settle_s`: the longest that what is open may take after the storm."""
-    report = Report(left_out=dict(_LEFT_OUT))
+    report = Report()
     started = time.monotonic()
     with staged(folder, say, postgres) as stage:
-        report.left_out |= {name: why for name, kind in KINDS.items() if (why := kind.missing(stage))}
+        report.left_out = {name: why for name, kind in KINDS.items() if (why := kind.missing(stage))}
         work = tasks(folder / "clips")
         say(f"undisturbed first: {len(work)} kinds of requests")
         undisturbed = calm(stage.client, work, _CALM_TIMEOUT_S)

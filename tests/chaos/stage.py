@@ -32,6 +32,9 @@ from cluster.settings import (
     Settings,
 )
 from cluster.state import ClusterCard, StateDir
+from tests.chaos import broker
+from tests.chaos.broker import Broker
+from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
 from tests.chaos.verdict import Blind, Books, Entry, Machine
 from tests.small_postgres import SmallPostgres, small_postgres
@@ -53,6 +56,8 @@ class Stage:
     client: Client
     storage_is_its_own: bool
     postgres: SmallPostgres | None
+    queue: Broker | None
+    clocks: Clocks
     environment: Mapping[str, str]
     say: Say
     violations: list[str]
@@ -142,7 +147,8 @@ class Stage:
 def staged(folder: Path, say: Say, postgres: bool) -> Iterator[Stage]:
     """Everything started; stopped when the block ends, whatever it has come to. Raises ClusterError."""
     with contextlib.ExitStack() as stack:
-        logs = folder / "clouds"
+        logs, clocks = folder / "clouds", Clocks(folder / "clocks")
+        stack.enter_context(clocks.worn())
         started = {
             kind: stack.enter_context(fake_cloud.running(kind, logs / kind, _BOOT_S)) for kind in fake_cloud.KINDS
         }
@@ -152,13 +158,16 @@ def staged(folder: Path, say: Say, postgres: bool) -> Iterator[Stage]:
         stack.callback(link.close)
         own_storage = _mount(folder / "storage", stack)
         database = stack.enter_context(small_postgres()) if postgres else None
-        settings = _settings(folder, hub_port, link.port, database.url if database else "")
+        queue = None if broker.missing() else stack.enter_context(broker.running())
+        settings = _settings(folder, hub_port, link.port, database.url if database else "", queue.url if queue else "")
         environment = dict(os.environ) | {k: v for cloud in clouds.values() for k, v in cloud.environment.items()}
         violations: list[str] = []
         card = embedded.up(settings, say, environment)
         stack.callback(_stop, StateDir(settings.state_dir), card, violations)
         client = stack.enter_context(Client(card.api_url, StateDir(settings.state_dir).token("api")))
-        yield Stage(settings, card, clouds, link, client, own_storage, database, environment, say, violations)
+        yield Stage(
+            settings, card, clouds, link, client, own_storage, database, queue, clocks, environment, say, violations
+        )
 
 
 def _stop(state: StateDir, card: ClusterCard, violations: list[str]) -> None:
@@ -170,7 +179,7 @@ def _stop(state: StateDir, card: ClusterCard, violations: list[str]) -> None:
         embedded.remove(state, card)
 
 
-def _settings(folder: Path, hub_port: int, public_port: int, database_url: str) -> Settings:
+def _settings(folder: Path, hub_port: int, public_port: int, database_url: str, queue_url: str) -> Settings:
     """Two machines at most, rented; everything that waits waits for seconds instead of minutes."""
     overlay = OverlaySettings(
         enabled=True, listen_host="127.0.0.1", port=hub_port, public_host="127.0.0.1", public_port=public_port,
@@ -179,6 +188,7 @@ def _settings(folder: Path, hub_port: int, public_port: int, database_url: str) 
     return Settings(
         state_dir=folder / "state",
         database_url=database_url,
+        queue_url=queue_url,
         storage_uri=str(folder / "storage"),
         http=HttpSettings(port=0),
         scaling=ScalingSettings(idle_limit_s=5, segment_s=5, media_s_per_worker=30, join_timeout_s=40, cool_down_s=5),

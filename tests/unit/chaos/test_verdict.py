@@ -58,8 +58,8 @@ EVERY_5_S = [100.0 + 5 * n for n in range(100)]
         (books((100, 161), [(100, 166)], EVERY_5_S), 1.0),  # the list of 165 proved it
         (books((100, 160), [(100, 130), (130, 160)], EVERY_5_S), 0.0),  # one that nobody claims goes on where it ended
         (books((100, 161), [(100, 200)], [100, 150, 199]), 1.0),  # no list before 199
-        (books((100.5, 101), [(100.5, 136)], EVERY_5_S), 0.0),  # no list ever showed it: it may come late
-        (books((100, 161), [(100, 200)], EVERY_5_S, [Blind(158, 193)]), 5.0),  # nobody read the lists until 193
+        (books((100.5, 101), [(100.5, 136)], EVERY_5_S), 1.0),  # no list ever showed it: it may come late
+        (books((100, 161), [(100, 196)], EVERY_5_S, [Blind(158, 193)]), 1.0),  # nobody read the lists until 193
         # Started anew at 158, the orchestrator has never seen it.
         (books((130, 159), [(130, 166)], EVERY_5_S, [Blind(150, 158, forgets=True)]), 1.0),
     ],
@@ -77,6 +77,7 @@ def test_the_ledger_ends_with_the_first_list_that_proves_it(case: Books, differe
         (books((100, 160), [], EVERY_5_S), "which is not in the ledger"),
         (books((100, 160), [(100, 150)], EVERY_5_S), "-10.0 s that no list explains"),
         (books((100, 160), [(100, 180)], EVERY_5_S), "+20.0 s that no list explains"),
+        (books((100, 160), [(100, 161.1)], EVERY_5_S), "+1.1 s that no list explains"),
         (books((100, 160), [(100, 160), (100, 160)], EVERY_5_S), "+60.0 s"),
     ],
 )
