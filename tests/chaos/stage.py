@@ -133,7 +133,11 @@ class Stage:
         engine = open_engine(f"sqlite:///{self.state.path / 'ledger.db'}")
         intents = Ledger(engine, time.time).recent(1_000_000)
         engine.dispose()
-        entries = [Entry(i.cloud, i.instance_id, i.bought_at, i.ended_at) for i in intents if i.cloud and i.instance_id]
+        entries = [
+            Entry(i.cloud, i.instance_id, i.bought_at, i.ended_at, i.answered_at or i.buying_at or i.wanted_at)
+            for i in intents
+            if i.cloud and i.instance_id
+        ]
         return Books(machines, entries, lists, list(self.blind), now)
 
     def orphans(self) -> list[psutil.Process]:

@@ -34,12 +34,13 @@ class Machine:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger. Unix seconds; `bought_at` None: never billed."""
+    """One line of the ledger. Unix seconds; `bought_at` None: never billed. `sold_at`: when the sale was known."""
 
     cloud: str
     machine_id: str
     bought_at: float | None
     ended_at: float | None
+    sold_at: float
 
 
 @dataclass(frozen=True)
@@ -129,20 +130,21 @@ def _billed_s(books: Books, entries: Iterable[Entry]) -> float:
     return sum((e.ended_at or books.now) - e.bought_at for e in entries if e.bought_at is not None)
 
 
-def _unexplained_s(books: Books, machine: Machine, ended_at: float, entries: Iterable[Entry]) -> float:
+def _unexplained_s(books: Books, machine: Machine, ended_at: float, entries: Sequence[Entry]) -> float:
     """Seconds by which the ledger bills less than the cloud (negative), or more than until the proof of the end."""
     difference_s = _billed_s(books, entries) - (ended_at - machine.created_at)
     if difference_s <= 0:
         return difference_s
-    return max(0.0, difference_s - (_proof_at(books, machine, ended_at) - ended_at))
+    proof_at = _proof_at(books, machine, ended_at, max(e.sold_at for e in entries))
+    return max(0.0, difference_s - (proof_at - ended_at))
 
 
-def _proof_at(books: Books, machine: Machine, ended_at: float) -> float:
+def _proof_at(books: Books, machine: Machine, ended_at: float, sold_at: float) -> float:
     """The first good list after the end that the orchestrator could see and may believe."""
     since = max((b.ended for b in books.blind if b.forgets and b.began <= ended_at), default=float("-inf"))
     lists = [at for at in books.good_lists.get(machine.cloud, ()) if not _is_blind(books.blind, at)]
     seen = any(max(machine.created_at, since) <= at < ended_at for at in lists)
-    believed_from = ended_at if seen else machine.created_at + LIST_LAG_S + SLACK_S
+    believed_from = ended_at if seen else sold_at + LIST_LAG_S + SLACK_S
     return min((at for at in lists if at >= max(ended_at, believed_from)), default=books.now)
 
 

@@ -42,9 +42,10 @@ def books(
     entries: list[tuple[float, float]],
     lists: list[float],
     blind: list[Blind] | None = None,
+    sold_at: float | None = None,
 ) -> Books:
     machine = Machine("runpod", "m", *billed)
-    kept = [Entry("runpod", "m", *entry) for entry in entries]
+    kept = [Entry("runpod", "m", *entry, billed[0] if sold_at is None else sold_at) for entry in entries]
     return Books([machine], kept, {"runpod": lists}, blind or [], 1000.0)
 
 
@@ -60,6 +61,8 @@ EVERY_5_S = [100.0 + 5 * n for n in range(100)]
         (books((100, 161), [(100, 200)], [100, 150, 199]), 1.0),  # no list before 199
         (books((100.5, 101), [(100.5, 136)], EVERY_5_S), 1.0),  # no list ever showed it: it may come late
         (books((100, 161), [(100, 196)], EVERY_5_S, [Blind(158, 193)]), 1.0),  # nobody read the lists until 193
+        # Nobody knew of the sale before 120, and no list had shown it.
+        (books((100.5, 101), [(100.5, 156)], EVERY_5_S, sold_at=120), 1.0),
         # Started anew at 158, the orchestrator has never seen it.
         (books((130, 159), [(130, 166)], EVERY_5_S, [Blind(150, 158, forgets=True)]), 1.0),
     ],
