@@ -38,6 +38,7 @@ class AsyncClient:
     cancel = _sends(calls.cancel)
     retry = _sends(calls.retry)
     results = _sends(calls.results)
+    insights = _sends(calls.insights)
     table = _sends(calls.table)
     parquet = _sends(calls.parquet)
     ndjson = _sends(calls.ndjson)

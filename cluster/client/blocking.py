@@ -42,6 +42,7 @@ class Client:
     cancel = _sends(calls.cancel)
     retry = _sends(calls.retry)
     results = _sends(calls.results)
+    insights = _sends(calls.insights)
     table = _sends(calls.table)
     parquet = _sends(calls.parquet)
     ndjson = _sends(calls.ndjson)

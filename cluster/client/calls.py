@@ -85,11 +85,24 @@ def retry(analysis_id: str) -> Call[Json]:
     return Call("POST", f"/v1/analyses/{analysis_id}/retry", as_json, repeatable=False)
 
 
-def results(analysis_id: str, max_records: int = 10_000, media_index: int | None = None) -> Call[Json]:
+def results(
+    analysis_id: str, max_records: int = 10_000, media_index: int | None = None, analyzer: str | None = None
+) -> Call[Json]:
     """What has been found so far, per media item and analyzer, and where the Parquet parts lie."""
-    asked = {"max_records": max_records, "media_index": media_index}
+    asked = {"max_records": max_records, "media_index": media_index, "analyzer": analyzer}
     params = {k: v for k, v in asked.items() if v is not None}
     return Call("GET", f"/v1/analyses/{analysis_id}/results", as_json, params=params)
+
+
+def insights(analysis_id: str, media_index: int = 0) -> Call[Json]:
+    """All that was found in one media item, by insight, each with its ranges of time in seconds:
+
+    {"media": "clip.mp4", "duration_s": 10.0, "insights": [
+      {"analyzer": "labels", "name": "dog", "ranges": [{"start_s": 1.0, "end_s": 3.0, ...}]}, ...]}.
+
+    Raises ApiError (404) until the analysis has ended, and for an item of which something is missing.
+    """
+    return Call("GET", f"/v1/analyses/{analysis_id}/results/{media_index}/insights.json", as_json)
 
 
 def table(analysis_id: str, analyzer: str, media_index: int | None = None) -> Call[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +25,12 @@ Analyzers = Annotated[str, typer.Option(help="Comma-separated; `aima analyzers` 
 
 
 class Form(StrEnum):
-    """How records are written."""
+    """How records are written; insights: not record by record, but everything found with its ranges of time."""
 
     JSON = "json"
     NDJSON = "ndjson"
     PARQUET = "parquet"
+    INSIGHTS = "insights"
 
 
 @app.command()
@@ -73,21 +75,20 @@ def estimate(
 @app.command()
 def results(
     analysis_id: AnalysisId,
-    form: Annotated[Form | None, typer.Option("--format", help="Write all records in this form.")] = None,
-    analyzer: Annotated[str | None, typer.Option(help="Only this analyzer's records; Parquet needs one.")] = None,
+    form: Annotated[Form | None, typer.Option("--format", help="Write all that was found in this form.")] = None,
+    analyzer: Annotated[str | None, typer.Option(help="Only what this analyzer found; Parquet needs one.")] = None,
+    media: Annotated[int | None, typer.Option(min=0, help="Only this media item, counted from 0.")] = None,
     output: Annotated[Path | None, typer.Option(help="A file to write to (default: standard output).")] = None,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show what an analysis has found, or write its records as JSON, NDJSON or Parquet."""
+    """Show what an analysis has found, or write it: as records in JSON, NDJSON or Parquet, or as insights, one JSON of
+    a whole media item in which everything found has its ranges of time."""
     with open_client(config) as client:
-        if form in (Form.NDJSON, Form.PARQUET):
-            _write(_records(client, analysis_id, form, analyzer), output)
+        if form is not None:
+            _write(_written(client, analysis_id, form, analyzer, media), output)
             return
-        found = client.results(analysis_id)
-    if form is Form.JSON:
-        _write((json.dumps(found) + "\n").encode(), output)
-        return
+        found = client.results(analysis_id, media_index=media, analyzer=analyzer)
     views.print_findings(console, found)
     finish(found, as_json)
 
@@ -140,12 +141,33 @@ def analyzers(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
     finish(found, as_json)
 
 
-def _records(client: Client, analysis_id: str, form: Form, analyzer: str | None) -> bytes:
-    if form is Form.NDJSON:
-        return client.ndjson(analysis_id, analyzer)
-    if analyzer is None:
-        raise typer.BadParameter("a Parquet file has one schema: name the analyzer", param_hint="--analyzer")
-    return client.parquet(analysis_id, analyzer)
+def _written(client: Client, analysis_id: str, form: Form, analyzer: str | None, media: int | None) -> bytes:
+    """What the analysis has found as the bytes of a file."""
+    match form:
+        case Form.NDJSON:
+            return client.ndjson(analysis_id, analyzer, media)
+        case Form.PARQUET:
+            if analyzer is None:
+                raise typer.BadParameter("a Parquet file has one schema: name the analyzer", param_hint="--analyzer")
+            return client.parquet(analysis_id, analyzer, media)
+        case Form.INSIGHTS:
+            return _line(_insights(client, analysis_id, analyzer, media))
+        case Form.JSON:
+            return _line(client.results(analysis_id, media_index=media, analyzer=analyzer))
+
+
+def _insights(client: Client, analysis_id: str, analyzer: str | None, media: int | None) -> dict[str, Any]:
+    if media is None and (count := len(client.analysis(analysis_id)["media"])) > 1:
+        told = f"insights are of one media item and {analysis_id} has {count}: name one, 0 to {count - 1}"
+        raise typer.BadParameter(told, param_hint="--media")
+    found = client.insights(analysis_id, media or 0)
+    if analyzer is not None:
+        found["insights"] = [insight for insight in found["insights"] if insight["analyzer"] == analyzer]
+    return found
+
+
+def _line(found: Mapping[str, Any]) -> bytes:
+    return (json.dumps(found) + "\n").encode()
 
 
 def _write(data: bytes, output: Path | None) -> None:

@@ -14,8 +14,6 @@ import pytest
 
 from cluster import cli
 from cluster.client import ApiError, AsyncClient, Client, Unreachable
-from cluster.client.events import EventReader
-from cluster.client.retrying import wait_before_retry
 from tests import media
 from tests.service import TOKEN
 from tests.serving import Served, serving
@@ -76,6 +74,50 @@ def test_from_submission_to_records(call: Aima, clip: Path) -> None:
     lines = [json.loads(line) for line in call("ndjson", view["id"]).splitlines()]
     assert len(lines) == table.num_rows
     assert view["id"] in [found["id"] for found in call("analyses", label="project:x")["analyses"]]
+
+
+@pytest.fixture(scope="module")
+def cut(served: Served, clip: Path) -> str:
+    """An analysis of two media, the first of which has failed, with shots: of those every video has one."""
+    broken = clip.with_name("no-video.mp4")
+    broken.write_text("no video")
+    with Client(served.url, TOKEN) as client:
+        view = client.wait(client.submit([str(broken), str(clip)], ["labels", "scenes"])["id"], timeout_s=180)
+    assert view["state"] == "partial", view
+    return str(view["id"])
+
+
+def test_insights_have_their_ranges_of_time(call: Aima, cut: str, clip: Path) -> None:
+    found = call("insights", cut, 1)
+    assert found["media"] == clip.name
+    shots = [insight["ranges"] for insight in found["insights"] if insight["analyzer"] == "scenes"]
+    assert [len(ranges) for ranges in shots] == [1] * len(shots)
+    assert (shots[0][0]["start_s"], shots[-1][0]["end_s"]) == (0.0, found["duration_s"])
+    with pytest.raises(ApiError, match="there is no whole result") as refused:
+        call("insights", cut)
+    assert refused.value.status == 404
+
+
+def test_insights_are_written_of_one_media_item(aima: Aima, cut: str, clip: Path, tmp_path: Path) -> None:
+    target = tmp_path / "insights.json"
+    assert aima("results", cut, "--format", "insights", "--media", "1", "--output", str(target))[0] == 0
+    found = json.loads(target.read_text())
+    assert found["media"] == clip.name
+    shots = [insight for insight in found["insights"] if insight["analyzer"] == "scenes"]
+    code, out, _ = aima("results", cut, "--format", "insights", "--media", "1", "--analyzer", "scenes")
+    assert (code, json.loads(out)) == (0, found | {"insights": shots})
+    code, _, error = aima("results", cut, "--format", "insights")
+    assert (code, "has 2: name one, 0 to 1" in words(error)) == (2, True), error
+    code, _, error = aima("results", cut, "--format", "insights", "--media", "0")
+    assert (code, "there is no whole result" in words(error)) == (4, True), error
+    code, out, _ = aima("results", cut, "--format", "json", "--analyzer", "scenes", "--media", "1")
+    first, second = json.loads(out)["media"]
+    assert (first["analyzers"]["labels"], second["analyzers"]["labels"]) == ([], [])
+
+
+def words(text: str) -> str:
+    """What a terminal says, without its frames and line ends."""
+    return " ".join(text.replace("│", " ").split())
 
 
 def test_events_come_once_and_resume(call: Aima, finished: str) -> None:
@@ -154,43 +196,6 @@ def test_a_cut_stream_is_resumed_where_it_broke(served: Served, clip: Path) -> N
     assert kinds == ["queued", "planned", "first_frame", "segment_done", "succeeded"]
 
 
-@pytest.mark.parametrize(
-    ("status", "attempt", "elapsed_s", "repeatable", "wait_s"),
-    [
-        (200, 1, 0, True, None),
-        (422, 1, 0, True, None),
-        (503, 1, 0, True, 0.25),
-        (503, 3, 0, True, 1.0),
-        (500, 30, 10, True, 5.0),
-        (500, 1, 60, True, None),
-        (None, 2, 0, True, 0.5),
-        (None, 1, 0, False, None),
-        (500, 1, 0, False, None),
-        (429, 1, 0, False, 0.25),
-    ],
-)
-def test_what_is_sent_again(
-    status: int | None, attempt: int, elapsed_s: float, repeatable: bool, wait_s: float | None
-) -> None:
-    reply = None if status is None else httpx.Response(status)
-    assert wait_before_retry(reply, attempt, elapsed_s, repeatable) == wait_s
-
-
-def test_the_servers_wish_is_heard() -> None:
-    assert wait_before_retry(httpx.Response(429, headers={"Retry-After": "7"}), 1, 0) == 7
-    assert wait_before_retry(httpx.Response(429, headers={"Retry-After": "61"}), 1, 0) is None
-
-
-def test_half_an_event_is_forgotten_when_the_connection_breaks() -> None:
-    reader = EventReader()
-    assert [reader.feed(line) for line in ("id: 7", "data: {", 'data: "kind": "queued"}', "")][-1] == {"kind": "queued"}
-    assert reader.feed(": still here") is None
-    assert reader.feed("id: 8") is None
-    reader.cut()
-    assert reader.feed("") is None
-    assert reader.last_event_id == 7
-
-
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.client.retrying.GIVE_UP_AFTER_S", 0.0)
     with Client("http://127.0.0.1:9", TOKEN) as client, pytest.raises(Unreachable, match="does not answer"):
@@ -229,6 +234,7 @@ def test_the_commands_that_a_day_needs(aima: Aima, clip: Path, tmp_path: Path) -
     target = tmp_path / "labels.parquet"
     code, _, _ = aima("results", view["id"], "--format", "parquet", "--analyzer", "labels", "--output", str(target))
     assert (code, pq.read_table(target).num_rows) == (0, view["progress"]["frames"])
+    assert json.loads(aima("results", view["id"], "--format", "insights")[1])["media"] == clip.name
     code, out, _ = aima("results", view["id"], "--format", "json")
     assert json.loads(out)["id"] == view["id"]
     seen = json.loads(out)["media"][0]["analyzers"]["labels"][0]["labels"][0]["label"]
