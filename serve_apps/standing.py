@@ -3,52 +3,57 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, select
 
 from serve_apps.analyses import Busy, Lane, SegmentGroup, SegmentState
-from serve_apps.tables import segments
+from serve_apps.tables import analyses, segments
+
+# Built once: every status is read with them, and building them took longer than running them.
+_s = segments.c
+_ids: BindParameter[Any] = bindparam("ids", expanding=True)
+_ANALYSES = select(analyses).where(analyses.c.id.in_(_ids))
+_BUSY = (
+    select(_s.analysis_id, _s.instance, func.sum(_s.busy_s).label("busy_s"))
+    .where(_s.instance.in_(select(_s.instance).where(_s.analysis_id.in_(_ids), _s.instance.is_not(None))))
+    .group_by(_s.analysis_id, _s.instance)
+)
+_begun = _s.started_at.is_not(None).label("begun")
+_GROUPS = (
+    select(
+        _s.analysis_id,
+        _s.state,
+        _s.lane,
+        _begun,
+        func.count().label("count"),
+        func.sum(_s.end_s - _s.start_s).label("media_s"),
+        func.sum(_s.frames).label("frames"),
+        func.sum(_s.busy_s).label("busy_s"),
+        func.min(_s.started_at).label("first_begun_at"),
+        # A segment that may run now must not hide behind one that waits.
+        func.min(func.coalesce(_s.not_before, 0.0)).label("not_before"),
+    )
+    .where(_s.analysis_id.in_(_ids))
+    .group_by(_s.analysis_id, _s.state, _s.lane, _begun)
+)
+
+
+def analyses_rows(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """The rows of those analyses that exist."""
+    return connection.execute(_ANALYSES, {"ids": list(analysis_ids)}).all()
 
 
 def segment_groups(connection: Connection, analysis_ids: Sequence[str]) -> dict[str, list[SegmentGroup]]:
     """The segments of each analysis, added up by state; nothing for one that is not planned."""
     groups: dict[str, list[SegmentGroup]] = {analysis_id: [] for analysis_id in analysis_ids}
-    for row in _grouped(connection, analysis_ids):
+    for row in connection.execute(_GROUPS, {"ids": list(analysis_ids)}):
         groups[row.analysis_id].append(_group(row))
     return groups
 
 
 def busy_on(connection: Connection, analysis_ids: Sequence[str]) -> list[Busy]:
     """Who has used the instances that these analyses have used, other analyses too."""
-    s = segments.c
-    used = select(s.instance).where(s.analysis_id.in_(analysis_ids), s.instance.is_not(None))
-    rows = (
-        select(s.analysis_id, s.instance, func.sum(s.busy_s).label("busy_s"))
-        .where(s.instance.in_(used))
-        .group_by(s.analysis_id, s.instance)
-    )
-    return [Busy(row.analysis_id, row.instance, row.busy_s) for row in connection.execute(rows)]
-
-
-def _grouped(connection: Connection, analysis_ids: Sequence[str]) -> Sequence[Row[Any]]:
-    s = segments.c
-    begun = s.started_at.is_not(None).label("begun")
-    return connection.execute(
-        select(
-            s.analysis_id,
-            s.state,
-            s.lane,
-            begun,
-            func.count().label("count"),
-            func.sum(s.end_s - s.start_s).label("media_s"),
-            func.sum(s.frames).label("frames"),
-            func.sum(s.busy_s).label("busy_s"),
-            func.min(s.started_at).label("first_begun_at"),
-            # A segment that may run now must not hide behind one that waits.
-            func.min(func.coalesce(s.not_before, 0.0)).label("not_before"),
-        )
-        .where(s.analysis_id.in_(analysis_ids))
-        .group_by(s.analysis_id, s.state, s.lane, begun)
-    ).all()
+    rows = connection.execute(_BUSY, {"ids": list(analysis_ids)})
+    return [Busy(row.analysis_id, row.instance, row.busy_s) for row in rows]
 
 
 def _group(row: Row[Any]) -> SegmentGroup:

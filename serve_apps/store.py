@@ -12,7 +12,7 @@ from serve_apps.analyses import FINISHED, AnalysisState, Busy, SegmentGroup
 from serve_apps.events import Event, EventKind
 from serve_apps.experience import Work, recent_work
 from serve_apps.migrations import upgrade
-from serve_apps.standing import busy_on, segment_groups
+from serve_apps.standing import analyses_rows, busy_on, segment_groups
 from serve_apps.tables import analyses, events, reading, record_event, segments, writing
 
 _WORK_REMEMBERED_S = 2.0
@@ -184,8 +184,7 @@ class Store:
     def standing(self, analysis_ids: Sequence[str]) -> Standing:
         """How these analyses stand, those of them that exist; one transaction."""
         with reading(self.engine) as connection:
-            rows = connection.execute(select(analyses).where(analyses.c.id.in_(analysis_ids)))
-            found = {row.id: as_analysis(row) for row in rows}
+            found = {row.id: as_analysis(row) for row in analyses_rows(connection, analysis_ids)}
             groups = segment_groups(connection, list(found))
             # Without a second of work there is nothing to share costs by.
             used = [key for key, of_it in groups.items() if any(group.busy_s > 0 for group in of_it)]
