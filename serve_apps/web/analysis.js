@@ -103,8 +103,8 @@ export class AnalysisView {
   tell(view) {
     say(this.title, titleOf(view));
     document.title = `${FINISHED.has(view.state) ? "" : `${Math.round(view.progress.percent)} % · `}${this.title.textContent} · AIMA`;
-    say(this.state, view.state);
-    this.state.className = `state ${view.state}`;
+    say(this.state, view.waiting ? "waiting" : view.state);
+    this.state.className = `state ${this.state.textContent}`;
     say(this.facts, factsOf(view).join(" · "));
     say(this.line, lineOf(view));
     this.line.classList.toggle("problem", Boolean(view.error));
@@ -218,7 +218,7 @@ function factsOf(view) {
 function told(event) {
   const segment = `segment ${event.segment_index + 1} of media ${event.media_index + 1} (${event.lane})`;
   return {
-    queued: "stored; nothing that was answered is lost any more",
+    queued: "stored: from here on it is not lost",
     planned: `cut into ${event.segments_total} segments`,
     media_failed: `media ${event.media_index + 1} cannot be read: ${event.error}`,
     first_frame: `${event.instance || "a worker"} has its first frame`,

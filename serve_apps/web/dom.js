@@ -39,8 +39,8 @@ export function duration(seconds) {
 
 export function money(usd) {
   if (usd === null || usd === undefined) return "cost unknown";
-  const digits = usd === 0 || usd >= 1 ? 2 : usd >= 0.01 ? 3 : 5;
-  return `$${usd.toFixed(digits)}`;
+  if (usd === 0 || usd >= 1) return `$${usd.toFixed(2)}`;
+  return `$${usd.toFixed(Math.min(6, Math.max(3, 1 - Math.floor(Math.log10(usd)))))}`; // two digits that count
 }
 
 export function bytes(count) {

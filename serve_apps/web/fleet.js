@@ -13,6 +13,7 @@ export async function refreshFleet() {
   const machines = `${live.length} ${live.length === 1 ? "machine" : "machines"}`;
   say(byId("fleet-line"), live.length ? `${machines} · ${perSecondText(perSecond)}` : "0 machines · nothing is billed");
   byId("fleet-button").classList.toggle("on", live.length > 0);
+  say(byId("empty-title"), live.length ? `${machines} on, ${perSecond ? "billed by the second" : "nothing is billed"}` : "Nothing is on, nothing is billed");
   tellSpend(fleet.spending);
   tellMachines(fleet, live);
   return live.length > 0;
@@ -24,7 +25,8 @@ function tellSpend(spending) {
   const limit = spending?.limits?.[ALL]?.per_month_usd ?? null;
   show(byId("spend"), month !== undefined);
   if (month === undefined) return;
-  const text = `${money(month)}${limit === null ? "" : ` of $${limit.toLocaleString()}`}`;
+  const spent = month > 0 && month < 0.01 ? "<$0.01" : money(month);
+  const text = `${spent}${limit === null ? "" : ` of $${limit.toLocaleString()}`}`;
   if (byId("spend").dataset.text === text) return;
   byId("spend").dataset.text = text;
   const meter = { min: "0", max: String(limit), high: String(0.8 * limit), value: String(month), "aria-label": "Of the month's budget" };
@@ -42,7 +44,7 @@ function tellMachines(fleet, live) {
     h("td", {}, h("strong", {}, instance.node_type), h("br"), h("span", { class: "quiet" }, `${instance.cloud || "no cloud yet"} · ${instance.name}`)),
     h("td", {}, instance.phase),
     h("td", { class: "number" }, instance.price_usd_per_hour === null ? "–" : perSecondText(instance.price_usd_per_hour / 3600)),
-    h("td", { class: "number" }, `${money(instance.cost_usd)} in ${duration(instance.billed_s)}`)));
+    h("td", { class: "number" }, `${money(instance.cost_usd)} in ${duration(Math.max(1, instance.billed_s))}`)));
   const head = h("thead", {}, h("tr", {}, ...["Machine", "What it does", "Price", "Billed"].map((name) => h("th", { scope: "col" }, name))));
   const nothing = h("p", { class: "quiet" }, "No machine exists. One is rented when an analysis needs it, and given back when it is idle.");
   byId("fleet").replaceChildren(...troubles, live.length ? h("table", {}, head, h("tbody", {}, ...rows)) : nothing);

@@ -16,7 +16,10 @@ export class NewAnalysis {
     window.addEventListener("drop", (event) => this.take(event.dataTransfer?.files || []));
     byId("file").addEventListener("change", (event) => this.take(event.target.files));
     byId("uri").addEventListener("input", () => this.later());
-    byId("analyzers").addEventListener("change", () => this.later());
+    byId("analyzers").addEventListener("change", () => {
+      this.tellChosen();
+      this.later();
+    });
     byId("new").addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit();
@@ -28,6 +31,13 @@ export class NewAnalysis {
     const { analyzers } = await request("v1/analyzers");
     byId("analyzers").replaceChildren(...analyzers.map((one) => h("label", { class: `chip ${one.name}`, title: one.summary },
       h("input", { type: "checkbox", name: "analyzer", value: one.name, checked: DEFAULT.has(one.name) }), h("span", {}, one.name))));
+    this.summaries = new Map(analyzers.map((one) => [one.name, one.summary]));
+    this.tellChosen();
+  }
+
+  // What the chosen ones look for: a finger has no pointer to rest on them.
+  tellChosen() {
+    say(byId("chosen"), this.chosen().map((name) => `${name}: ${this.summaries.get(name)}`).join(" · "));
   }
 
   over(event, inside) {
@@ -93,7 +103,7 @@ export class NewAnalysis {
       this.onSubmitted(view);
     } catch (error) {
       this.key = null;
-      this.refuse(error.message, byId("uri"));
+      this.refuse(error.message.replace(/^media\[\d+\] = /, ""), byId("uri")); // how the API's callers know it
     } finally {
       byId("submit").disabled = false;
       show(byId("upload"), false);

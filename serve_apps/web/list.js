@@ -1,7 +1,7 @@
 // The list of analyses, newest first; and the search for what was found in them: "dog", "who said invoice".
 
 import { FINISHED, request } from "./api.js";
-import { ago, byId, clock, h, money, show, titleOf } from "./dom.js";
+import { ago, byId, clock, fileName, h, money, show, titleOf } from "./dom.js";
 
 const PAGE = 20;
 const TOGETHER_S = 10;
@@ -9,6 +9,7 @@ const TOGETHER_S = 10;
 export class AnalysisList {
   constructor() {
     this.pages = 1;
+    this.titles = new Map();
     this.current = null;
     byId("search").addEventListener("input", () => {
       clearTimeout(this.typing);
@@ -34,6 +35,7 @@ export class AnalysisList {
       if (!cursor) break;
     }
     if (byId("search").value.trim()) return true; // a question was typed meanwhile
+    for (const view of found) this.titles.set(view.id, titleOf(view));
     show(byId("more"), Boolean(cursor));
     this.tell(found.map((view) => this.row(view)), "Nothing has been analysed yet.");
     return found.some((view) => !FINISHED.has(view.state));
@@ -41,10 +43,21 @@ export class AnalysisList {
 
   async search(query) {
     const { hits, terms } = await request(`v1/search?${new URLSearchParams({ q: query, limit: "200" })}`);
+    const shown = nearby(hits);
+    await this.learnTitles(shown);
     if (query !== byId("search").value.trim()) return true;
     show(byId("more"), false);
-    this.tell(nearby(hits).map((hit) => hitRow(hit, terms)), `Nothing was found for “${query}”.`);
+    this.tell(shown.map((hit) => hitRow(hit, terms, this.titles.get(hit.analysis_id))), `Nothing was found for “${query}”.`);
     return false;
+  }
+
+  // What the analyses of hits are called, which the hits do not say; those of the newest page are known.
+  async learnTitles(hits) {
+    const unknown = [...new Set(hits.map((hit) => hit.analysis_id))].filter((id) => !this.titles.has(id));
+    await Promise.all(unknown.map(async (id) => {
+      const view = await request(`v1/analyses/${id}`).catch(() => null); // erased meanwhile
+      if (view) this.titles.set(id, titleOf(view));
+    }));
   }
 
   tell(rows, nothing) {
@@ -54,9 +67,10 @@ export class AnalysisList {
   }
 
   row(view) {
+    const state = view.waiting ? "waiting" : view.state;
     const detail = FINISHED.has(view.state) ? money(view.cost_usd) : view.waiting ? "waiting" : `${Math.round(view.progress.percent)} %`;
     return h("li", {}, h("a", { href: `#/analyses/${view.id}`, "aria-current": view.id === this.current ? "page" : null },
-      h("span", { class: `state dot ${view.state}`, title: view.state }, h("span", { class: "visually-hidden" }, view.state)),
+      h("span", { class: `state dot ${state}`, title: state }, h("span", { class: "visually-hidden" }, state)),
       h("span", { class: "what" }, titleOf(view)), h("span", { class: "quiet" }, `${ago(view.created_at)} · ${detail}`)));
   }
 }
@@ -72,13 +86,14 @@ function nearby(hits) {
   });
 }
 
-function hitRow(hit, terms) {
+function hitRow(hit, terms, title) {
   const at = hit.time_s ?? 0;
   const address = `#/analyses/${hit.analysis_id}?m=${hit.media_index}&t=${at}`;
   const said = stringsIn(hit.record);
   const meant = said.filter((text) => terms.some((term) => text.toLowerCase().split(/\W+/).some((word) => word.startsWith(term))));
   return h("li", {}, h("a", { href: address }, h("span", { class: "jump" }, clock(at)),
-    h("span", { class: "what" }, (meant.length ? meant : said).join(", ")), h("span", { class: "quiet" }, hit.analyzer)));
+    h("span", { class: "hit" }, (meant.length ? meant : said).join(", "),
+      h("span", { class: "quiet what" }, `${title ?? fileName(hit.media)} · ${hit.analyzer}`))));
 }
 
 // Every text in a record, wherever it stands in it.

@@ -36,8 +36,10 @@ export class Player {
     this.media.addEventListener("seeked", () => this.tick());
     this.media.addEventListener("loadeddata", () => this.tick());
     this.media.addEventListener("loadedmetadata", () => this.begin());
+    this.media.addEventListener(tag === "img" ? "load" : "loadedmetadata", () => this.fit());
     this.media.addEventListener("error", () => this.failed());
     this.stage.classList.toggle("sound", tag === "audio");
+    this.stage.style.aspectRatio = "";
     this.stage.prepend(this.media);
     this.everyFrame();
   }
@@ -49,7 +51,15 @@ export class Player {
     this.onTime(this.time, this.media.duration);
   }
 
+  // The stage takes the picture's shape: no bands above and below it.
+  fit() {
+    const { media } = this;
+    const [width, height] = [media.videoWidth || media.naturalWidth, media.videoHeight || media.naturalHeight];
+    if (width && height) this.stage.style.aspectRatio = `${width} / ${height}`;
+  }
+
   failed() {
+    this.stage.style.aspectRatio = "";
     this.stage.classList.add("empty");
     show(this.reason, true);
     this.reason.textContent = "This browser cannot play the file; the timeline shows what was found in it.";

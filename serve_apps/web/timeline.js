@@ -3,6 +3,7 @@
 import { clock, h } from "./dom.js";
 import { ticks, tracksOf } from "./tracks.js";
 
+const MARK_PX = 44; // a time's width and some air
 const SVG = "http://www.w3.org/2000/svg";
 
 export class Timeline {
@@ -20,16 +21,24 @@ export class Timeline {
       onpointerdown: (event) => this.onPointer(event),
       onpointermove: (event) => event.buttons === 1 && this.element.hasPointerCapture(event.pointerId) && this.seekTo(event),
     }, this.ruler, this.rows, this.head);
+    new ResizeObserver(() => this.mark()).observe(this.ruler);
   }
 
   // Rebuild the rows from all that has been found so far.
   fill(found, length, ended) {
     this.length = length;
     this.element.setAttribute("aria-valuemax", length.toFixed(1));
-    const marks = ticks(length || 1, 8).map((at) => placed(h("span", {}, clock(at)), at, at, length));
-    this.ruler.replaceChildren(...(length ? marks : []));
+    this.mark();
     this.rows.replaceChildren(...tracksOf(found, length, ended).map((track) => this.row(track)));
     this.move(this.time);
+  }
+
+  // The ruler, with as many times as there is room for.
+  mark() {
+    const { length } = this;
+    const room = this.ruler.clientWidth || 600;
+    const times = length ? ticks(length, Math.min(10, Math.floor(room / MARK_PX)), 1 - MARK_PX / room) : [];
+    this.ruler.replaceChildren(...times.map((at) => placed(h("span", {}, clock(at)), at, at, length)));
   }
 
   row(track) {

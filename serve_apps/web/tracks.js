@@ -81,7 +81,7 @@ export function boxesAt(found, time) {
     const spacing = spacingOf(records.map((record) => record.time_s));
     const past = records.filter((record) => record.time_s <= time + 1e-3);
     const at = past.length ? past[past.length - 1].time_s : null;
-    if (at === null || time - at > spacing * 1.5) return [];
+    if (at === null || time - at >= spacing) return [];
     const items = past.filter((record) => record.time_s === at).flatMap(itemsIn);
     return items.filter((item) => item.box).map((item) => ({ ...item, analyzer }));
   });
@@ -112,8 +112,9 @@ function weight(row) {
   return row.spans.reduce((sum, one) => sum + (one.end - one.start) * (one.score ?? 1), 0);
 }
 
-// Round marks for a ruler: at most `most`, at steps that people count in; none so late that its text has no room.
-export function ticks(length, most) {
+// Round marks for a ruler: at most `most`, at steps that people count in; none behind the share `until`, so that the
+// text of the last has room.
+export function ticks(length, most, until) {
   const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200].find((s) => length / s <= most) ?? 14400;
-  return Array.from({ length: Math.floor((length * 0.95) / step) + 1 }, (_, i) => i * step);
+  return Array.from({ length: Math.floor((length * until) / step) + 1 }, (_, i) => i * step);
 }

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -14,11 +13,10 @@ from playwright.sync_api import Page, expect
 from pipelines.analyzers import load_analyzer
 from pipelines.sinks import write_part
 from serve_apps.tables import analyses, segments, writing
-from tests.browser.conftest import PHONE, Visitor, machine, sample
+from tests.browser.conftest import machine, sample
+from tests.chromium import DESKTOP, PHONE, Visit
 from tests.service import TOKEN
 from tests.serving import Served
-
-Visit = Callable[..., Visitor]
 
 
 def test_the_token_is_asked_for_once_and_a_wrong_one_is_told(calm: Served, visit: Visit) -> None:
@@ -26,6 +24,7 @@ def test_the_token_is_asked_for_once_and_a_wrong_one_is_told(calm: Served, visit
     page = visitor.page
     page.goto(calm.url)
     expect(page.get_by_role("dialog", name="Your token")).to_be_visible()
+    visitor.pictures("token")
     page.get_by_label("Token", exact=True).fill("wrong")
     page.get_by_role("button", name="Go on").click()
     expect(page.get_by_role("alert").filter(has_text="not valid")).to_be_visible()
@@ -51,14 +50,18 @@ def test_a_token_in_the_address_leaves_it_at_once(calm: Served, visit: Visit) ->
 def test_from_a_dropped_file_to_what_is_in_it(calm: Served, visit: Visit) -> None:
     calm.go_on.clear()
     calm.fleet.view["instances"] = [machine(wanted_at=time.time() - 20)]
-    page = visit().enter()
+    visitor = visit()
+    page = visitor.enter()
     page.get_by_label("Drop a video").set_input_files(sample())
     expect(page.get_by_role("listitem").filter(has_text="bikes.mp4")).to_be_visible()
+    visitor.pictures("chosen")
+    expect(page.locator("#chosen")).to_have_text(re.compile("^labels: .+ · scenes: .+"))
     page.get_by_role("checkbox", name="scenes").uncheck()
     page.get_by_role("button", name="Analyse").click()
     expect(page.get_by_role("heading", name="bikes.mp4")).to_have_text("bikes.mp4")
     expect(page.locator(".line")).to_contain_text(re.compile(r"Waiting for \d+ s: no GPU worker yet: bought one"))
     expect(page.get_by_role("progressbar", name="Of the usual wait")).to_be_visible()
+    visitor.pictures("wait")
     calm.fleet.view["instances"] = [machine(wanted_at=time.time() - 20, joined=True, phase="a Ray node")]
     calm.go_on.set()
     expect(page.locator(".line")).to_contain_text("Done in", timeout=180_000)
@@ -95,10 +98,13 @@ def test_a_click_or_a_key_jumps_in_the_player(calm: Served, finished: str, visit
 
 
 def test_what_was_found_is_searched_and_opened_at_its_moment(calm: Served, finished: str, visit: Visit) -> None:
-    page = visit().enter()
+    visitor = visit()
+    page = visitor.enter()
     page.get_by_role("searchbox").fill("where is a streetcar")
     hit = page.locator("#list a").first
     expect(hit).to_contain_text("streetcar")
+    expect(hit).to_contain_text("bikes.mp4 · labels")
+    visitor.pictures("search")
     hit.click()
     at = float(page.url.rsplit("t=", 1)[1])
     page.wait_for_function(f"() => Math.abs((document.querySelector('video')?.currentTime ?? -1) - {at}) < 0.05")
@@ -124,7 +130,8 @@ def with_text(served: Served, analysis_id: str) -> None:
 
 def test_boxes_are_drawn_over_the_frame(calm: Served, finished: str, visit: Visit) -> None:
     with_text(calm, finished)
-    page = visit().enter(f"#/analyses/{finished}?m=0&t=3")
+    visitor = visit()
+    page = visitor.enter(f"#/analyses/{finished}?m=0&t=3")
     page.wait_for_function("() => document.querySelector('video')?.readyState > 1")
     expect(page.locator("canvas.boxes")).to_have_attribute("data-boxes", "1")
     painted = page.evaluate(
@@ -139,6 +146,7 @@ def test_boxes_are_drawn_over_the_frame(calm: Served, finished: str, visit: Visi
         }"""
     )
     assert [alpha > 0 for alpha in painted] == [True, True, False, False]
+    visitor.pictures("found")
 
 
 FOUND: dict[str, list[dict[str, Any]]] = {
@@ -192,14 +200,19 @@ def test_machines_cost_per_second_and_the_month_is_against_its_budget(calm: Serv
     scope = {"burn_usd_per_hour": 0.72, "day_usd": 1.0, "month_usd": 12.5}
     limits = {"per_hour_usd": None, "per_day_usd": None, "per_month_usd": 50.0}
     calm.fleet.view["spending"] = {"scopes": {"all clouds": scope}, "limits": {"all clouds": limits}, "warnings": []}
-    page = visit().enter()
+    visitor = visit()
+    page = visitor.enter()
     pill = page.get_by_role("button", name="1 machine · $0.000200/s")
     pill.click()
     expect(page.get_by_role("region", name="Machines")).to_contain_text("runpod · aima-test-1")
     expect(page.locator("#spend")).to_have_text("$12.50 of $50 this month")
     assert page.locator("#spend meter").evaluate("meter => meter.value / meter.max") == 0.25
+    visitor.pictures("machines")
+    assert visitor.overflows(PHONE) == []
+    expect(page.locator("#empty-title")).to_have_text("1 machine on, billed by the second")
     calm.fleet.view["instances"] = []
     expect(page.get_by_role("button", name="0 machines · nothing is billed")).to_be_visible()
+    expect(page.locator("#empty-title")).to_have_text("Nothing is on, nothing is billed")
 
 
 def test_a_cut_connection_is_resumed_and_every_event_comes_once(calm: Served, visit: Visit) -> None:
@@ -228,13 +241,14 @@ def test_a_refusal_names_what_to_mend(calm: Served, visit: Visit) -> None:
     expect(page.locator("#new-problem")).to_have_text("Drop a file, or give an address.")
     page.get_by_label("or an address").fill("/no/such/nothing.mp4")
     page.get_by_role("button", name="Analyse").click()
-    expect(page.locator("#new-problem")).to_contain_text("there is no such file")
+    expect(page.locator("#new-problem")).to_have_text(re.compile(r"^'/no/such/nothing.mp4': there is no such file"))
+    visitor.pictures("refusal")
     visitor.complaints.clear()  # Chromium logs the 422s that were meant
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everybody_can_use_it_on_a_phone_too(calm: Served, finished: str, visit: Visit, scheme: Any) -> None:
-    for viewport in ({"width": 1280, "height": 800}, PHONE):
+    for viewport in (DESKTOP, PHONE):
         visitor = visit(viewport, color_scheme=scheme)
         page = visitor.enter()
         page.locator("#list a").first.wait_for()
