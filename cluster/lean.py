@@ -12,8 +12,7 @@ DASHBOARD_MODULES = ("JobHead", "NodeHead", "ServeHead", "StateHead")
 PRELOADED = "cluster.head_worker"
 
 ENVIRONMENT = {
-    # Serve's controller looks ten times a second by default. Two looks lie between a request and its answer from zero.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.serve_controller.rest_while_quiet",
     # How often numbers are written down that nobody reads: our own /metrics do not come from Ray.
     "RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR": "0.5",
     "RAY_SERVE_EVENT_LOOP_MONITORING_INTERVAL_S": "60",

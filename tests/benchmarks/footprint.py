@@ -55,7 +55,7 @@ _COMPONENTS = (
 _SLIMMED = {
     "API and dispatcher": "pandas stays out; chores rest while all is quiet",
     "Serve proxy": "pandas stays out",
-    "Serve controller": "pandas stays out; looks four times a second, not ten",
+    "Serve controller": "pandas stays out; looks once a second while nothing is on its way, not ten times",
     "Ray dashboard: modules": "four of nine: jobs, nodes, Serve, state",
     "Ray dashboard: jobs API": "asks its modules every half minute how they are, not every second",
     "Ray dashboard agent": "reports every minute, no metrics",

@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,9 @@ import cluster.head_worker
 from cluster import lean
 from cluster.ray_dashboard import look
 from cluster.ray_monitor import refresh_when_changed
-from cluster.ray_start import narrowed
+
+with warnings.catch_warnings(action="ignore"):  # Serve's own
+    from cluster.ray_start import narrowed
 
 RAY = Path(ray.__file__).parent
 

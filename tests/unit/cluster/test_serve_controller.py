@@ -1,0 +1,71 @@
+"""Serve's controller looks often while something is on its way, and rarely otherwise; it is written to be told so."""
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+from ray._common.utils import import_attr
+
+from cluster import lean
+
+with warnings.catch_warnings(action="ignore"):  # Serve's own
+    from ray.serve._private import controller
+    from ray.serve._private.application_state import ApplicationStateManager
+    from ray.serve.schema import ApplicationStatus
+
+    from cluster.serve_controller import BUSY_S, QUIET_S, paced
+
+SERVE = Path(ray.__file__).parent / "serve/_private"
+
+
+def applications(statuses: str, *, healthy: bool = True) -> SimpleNamespace:
+    """Serve's view of the applications, as far as it is asked."""
+    states = {name: SimpleNamespace(status=ApplicationStatus[status]) for name, status in enumerate(statuses.split())}
+    manager = SimpleNamespace(_all_deployments_healthy=healthy)
+    return SimpleNamespace(_application_states=states, _deployment_state_manager=manager)
+
+
+@pytest.mark.parametrize(
+    ("state", "rest_s"),
+    [
+        (applications("RUNNING RUNNING"), QUIET_S),
+        (applications("RUNNING RUNNING", healthy=False), BUSY_S),
+        (applications("RUNNING DEPLOYING"), BUSY_S),
+        (applications("DELETING"), BUSY_S),
+        (applications(""), BUSY_S),
+    ],
+)
+def test_looks_often_while_something_is_on_its_way(
+    state: SimpleNamespace, rest_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "CONTROL_LOOP_INTERVAL_S", -1.0)
+    paced(lambda _: None)(state)
+    assert rest_s == controller.CONTROL_LOOP_INTERVAL_S
+
+
+def test_looks_often_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def update(_: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(controller, "CONTROL_LOOP_INTERVAL_S", -1.0)
+    with pytest.raises(OSError, match="no"):
+        paced(update)(SimpleNamespace())
+    assert controller.CONTROL_LOOP_INTERVAL_S == BUSY_S
+
+
+def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    monkeypatch.setattr(ApplicationStateManager, "update", looks.append)
+    import_attr(lean.ENVIRONMENT["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
+    ApplicationStateManager.update(seen := applications("RUNNING"))  # type: ignore[arg-type]
+    assert looks == [seen]
+    source = (SERVE / "controller.py").read_text(encoding="utf-8")
+    assert "self.application_state_manager.update()" in source
+    assert "await asyncio.sleep(CONTROL_LOOP_INTERVAL_S)" in source
+    manager = (SERVE / "deployment_state.py").read_text(encoding="utf-8")
+    assert "self._all_deployments_healthy = all_deployments_healthy" in manager
+    applications_of_serve = (SERVE / "application_state.py").read_text(encoding="utf-8")
+    assert "self._deployment_state_manager = deployment_state_manager" in applications_of_serve
+    assert "self._application_states: " in applications_of_serve
