@@ -84,3 +84,8 @@ class UnknownNodeType(ValueError):
 
     def __init__(self, name: str, allowed: Iterable[str]) -> None:
         super().__init__(f"no node type is called {name!r}; there are: {', '.join(sorted(allowed))}")
+
+
+def words_of(error: Exception) -> str:
+    """What it says. Some say nothing: whoever ran out of time, for one."""
+    return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

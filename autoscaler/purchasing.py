@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from autoscaler import budget
-from autoscaler.errors import CloudStopped, NoCapacity, RateLimited
+from autoscaler.errors import CloudStopped, NoCapacity, RateLimited, words_of
 from autoscaler.holds import Holds
 from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
@@ -159,7 +159,7 @@ class Purchasing:
 
     def _unclear(self, name: str, offer: Offer, error: Exception) -> None:
         if self._launches.get(name) is not None:
-            sentence = f"{offer.cloud} gave no clear answer ({error or 'none in time'}); its list will tell"
+            sentence = f"{offer.cloud} gave no clear answer ({words_of(error)}); its list will tell"
             self._launches.change(name, sentence, answered_at=self._clock())
 
     def _still_wanted(self, name: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from autoscaler import budget, races
 from autoscaler.activity import Activities
 from autoscaler.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
-from autoscaler.errors import Draining, UnknownNodeType
+from autoscaler.errors import Draining, UnknownNodeType, words_of
 from autoscaler.holds import Breaker, Holds
 from autoscaler.launches import Launches
 from autoscaler.ledger import Ledger
@@ -255,7 +255,7 @@ class Reconciler:
             async with asyncio.timeout(self._pace.call_timeout_s):
                 said = await self._providers[instance.cloud].log_excerpt(instance.instance_id)
         except Exception as error:  # no explanation keeps a machine from its end
-            _log.info("its log cannot be had: %s", error, extra={"instance": instance.name})
+            _log.info("its log cannot be had: %s", words_of(error), extra={"instance": instance.name})
             return
         intent = self._launches.get(instance.name)
         if said and intent is not None:

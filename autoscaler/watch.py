@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from autoscaler.errors import CloudError, CloudStopped, RateLimited
+from autoscaler.errors import CloudError, CloudStopped, RateLimited, words_of
 from autoscaler.holds import Holds
 from autoscaler.launches import Launches
 from autoscaler.measures import cause_of
@@ -117,7 +117,7 @@ class Watch:
         if not isinstance(error, CloudError | TimeoutError):
             _log.error("%s: %s", cloud, what, exc_info=error, extra={"cloud": cloud})
         self._launches.measures.cloud_failed(cloud, cause_of(error))
-        now, sentence = self._clock(), f"{what}: {error or 'no answer in time'}"
+        now, sentence = self._clock(), f"{what}: {words_of(error)}"
         if isinstance(error, RateLimited):
             self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
             self._holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")

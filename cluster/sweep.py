@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autoscaler.errors import CloudError
+from autoscaler.errors import CloudError, words_of
 from autoscaler.provider import CloudProvider
 from autoscaler.types import Instance
 
@@ -61,9 +61,9 @@ async def _sweep_one(
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 instances = await provider.list_instances()
         except (CloudError, TimeoutError) as error:
-            if str(error) != swept.unknown:
-                say(f"{provider.name}: its list cannot be had, so nothing is known: {error or 'no answer in time'}")
-            swept.unknown, swept.empty_lists = str(error) or "no answer in time", 0
+            if words_of(error) != swept.unknown:
+                say(f"{provider.name}: its list cannot be had, so nothing is known: {words_of(error)}")
+            swept.unknown, swept.empty_lists = words_of(error), 0
         else:
             swept.unknown, swept.left = "", [instance.name for instance in instances]
             swept.empty_lists = 0 if instances else swept.empty_lists + 1
@@ -83,4 +83,4 @@ async def _end_all(
                 await provider.terminate_instance(instance.instance_id)
             swept.ended.add(instance.name)
         except (CloudError, TimeoutError) as error:
-            say(f"{provider.name}: {instance.name} does not end, which is tried again: {error or 'no answer in time'}")
+            say(f"{provider.name}: {instance.name} does not end, which is tried again: {words_of(error)}")

@@ -91,6 +91,17 @@ def test_a_purchase_that_hangs_holds_up_no_other() -> None:
         assert world.clouds["red"].created == 2
 
 
+def test_a_call_that_is_given_up_is_told_as_one_without_an_answer() -> None:
+    with world_of() as world:
+        for name, fault in (("red", Fault.CREATED_SLOWLY), ("blue", Fault.LISTING_SLOW)):
+            world.clouds[name].slow_s = 2 * PACE.call_timeout_s
+            world.clouds[name].faults.append(fault)
+        world.launch()
+        world.tick(int(PACE.call_timeout_s / TICK_S) + 1)
+        assert "red gave no clear answer (no answer in time)" in world.events()
+        assert "blue: its list of instances cannot be had: no answer in time" in world.events()
+
+
 @pytest.mark.parametrize("fault", [Fault.BALANCE_TOO_LOW, Fault.CREATE_RATE_LIMITED])
 def test_a_cloud_that_refuses_leaves_the_purchase_to_the_others(fault: Fault) -> None:
     with world_of() as world:

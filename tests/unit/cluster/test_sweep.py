@@ -62,3 +62,13 @@ def test_a_cloud_that_cannot_be_asked_is_unknown_and_keeps_nothing_alive_elsewhe
     assert swept["blue"].done
     assert clouds.clouds["red"].alive
     assert not clouds.clouds["blue"].alive
+
+
+def test_a_cloud_that_does_not_answer_is_said_to_do_so_once() -> None:
+    clouds, said = Clouds(), list[str]()
+    clouds.clouds["red"].slow_s = 1000.0
+    clouds.clouds["red"].faults.extend([Fault.LISTING_SLOW] * 100)
+    swept = clouds.sweep(say=said.append)
+    assert swept["red"].unknown == "no answer in time"
+    told = [line for line in said if line.startswith("red")]
+    assert told == ["red: its list cannot be had, so nothing is known: no answer in time"]
