@@ -17,8 +17,8 @@ _LEAST_MEMORY, _TIGHT_DISK, _LEAST_DISK = 3 * _GIB // 2, 5 * _GIB, _GIB // 2
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Tokens, leases and signed addresses bear a few seconds; join tokens live for minutes.
 _CLOCK_WARNS_S, _CLOCK_FAILS_S = 5.0, 60.0
-# Ray's sockets lie this deep below its temporary directory, and a Unix socket's path ends at 107 bytes.
-_LONGEST_TEMP_DIR = 40
+# Below it lie Ray's directory, a session and the sockets of up to 300 nodes; a Unix socket's path ends at 107 bytes.
+LONGEST_TEMP_DIR = 25
 
 
 class Verdict(StrEnum):
@@ -86,7 +86,7 @@ def machine_findings(facts: MachineFacts, works_here: bool) -> Iterator[Finding]
     yield _at_least("open files", facts.open_files, _LEAST_OPEN_FILES, "run `ulimit -n 65536` before `aima up`")
     yield _memory(facts.memory_free)
     yield _disk(facts.disk_free)
-    if len(facts.temp_dir) > _LONGEST_TEMP_DIR:
+    if len(facts.temp_dir) > LONGEST_TEMP_DIR:
         detail = f"{facts.temp_dir} is too deep for Ray's sockets"
         yield Finding("temporary directory", Verdict.BAD, detail, "set TMPDIR=/tmp")
     yield _port(facts)

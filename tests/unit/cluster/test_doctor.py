@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cluster import cli, doctor
 from cluster import doctor_probes as probes
 from cluster.doctor import BackendFacts, CloudFacts, Finding, MachineFacts, Verdict
 from cluster.settings import ApiAccessSettings, HttpSettings, Settings
+from cluster.state import StateDir
 
 GIB = 1 << 30
 PACKAGES: dict[str, str | None] = {"ray": "2.60.0"}
@@ -65,6 +67,12 @@ def test_what_is_wrong_with_a_machine(change: dict[str, Any], subject: str, verd
     complaints = {f.subject: f for f in found if f.verdict is not Verdict.GOOD}
     assert complaints[subject].verdict is verdict
     assert mend in complaints[subject].mend
+
+
+def test_the_deepest_socket_below_an_accepted_temporary_directory_has_just_room() -> None:
+    own = StateDir(Path("state")).ray_dir("aima-0123abcd").relative_to(tempfile.gettempdir())
+    socket = own / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store.300"
+    assert len(f"{'t' * doctor.LONGEST_TEMP_DIR}/{socket}") == 107
 
 
 @pytest.mark.parametrize(
