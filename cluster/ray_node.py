@@ -1,6 +1,7 @@
 """One Ray node on a worker: its command, its environment, and how it is stopped."""
 
 import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 # A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
 # that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
 INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
-_POLL_S = 0.05
+POLL_S = 0.05
 _STOP_GRACE_S = 2.0
 
 
@@ -27,6 +28,28 @@ def patience(grace_s: float) -> dict[str, str]:
         "RAY_grpc_keepalive_timeout_ms": "120000",
         "RAY_health_check_failure_threshold": "10",
     }
+
+
+class Turn:
+    """This machine's workers start their nodes one after another: two at once take the same free names for sockets,
+
+    and neither becomes a node. Taken until `end`, or until this process ends.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = os.open(__file__, os.O_RDONLY)  # a file that all of them can open, and that is there anyway
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def end(self) -> None:
+        """The next one's."""
+        os.close(self._descriptor)
 
 
 def start(name: str, grant: Mapping[str, Any]) -> subprocess.Popen[bytes]:
@@ -61,7 +84,7 @@ def wait_for_port(process: subprocess.Popen[bytes], host: str, port: int) -> boo
     while process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
             return True
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     return False
 
 

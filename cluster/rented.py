@@ -60,6 +60,7 @@ class Rented:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks)  # from here on nobody starts what would be left behind
             if self.ray is not None:
                 await asyncio.to_thread(ray_node.stop, self.ray)
             await self.spoke.close()
@@ -87,12 +88,13 @@ class Rented:
             raise Ending(f"it is unfit: {why}")
         self._hear_phases()
         flags = [*grant["ray_start_flags"], *memory_flags(int(grant["object_store_bytes"]))]
-        self.ray = ray_node.start(self.name, {**grant, "ray_start_flags": flags})
-        ray = asyncio.create_task(self._run_ray(self.ray, grant))
+        ray = asyncio.create_task(self._run_ray({**grant, "ray_start_flags": flags}))
         tasks = {connection, ray}
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
         for task in done:
             task.result()
 
@@ -113,9 +115,14 @@ class Rented:
         await self.stopped.wait()
         raise Ending("it was told to stop")
 
-    async def _run_ray(self, ray: subprocess.Popen[bytes], grant: Mapping[str, Any]) -> None:
+    async def _run_ray(self, grant: Mapping[str, Any]) -> None:
+        turn = ray_node.Turn()
+        while not turn.take():
+            await asyncio.sleep(ray_node.POLL_S)
+        ray = self.ray = ray_node.start(self.name, grant)
         if await asyncio.to_thread(ray_node.wait_for_port, ray, grant["host"], int(grant["node_manager_port"])):
             self._report("Ray up")
+        turn.end()
         ended = asyncio.create_task(asyncio.to_thread(ray.wait))
         bound_s = min(float(grant["drain_s"]), _DRAIN_SHARE * self.max_age_s)
         left_s = _STARTED + self.max_age_s - bound_s - time.monotonic()
