@@ -179,7 +179,9 @@ class OverlaySettings(_Frozen):
     silence_s: Annotated[float, Field(ge=3)] = 90.0
     # Refuse rented machines with `gpus` on which nvidia-smi fails.
     check_gpu: bool = True
-    # Workers of this machine get a network of their own, with no way out but the overlay: media must be files.
+    # Workers of this machine get a network of their own, with no way out but the overlay: media must be files. Jobs
+    # start on the head and move to a worker: with --entrypoint-num-cpus, Ray finds the head's node on this machine too
+    # and takes it for the driver's, which the worker does not survive.
     isolate_local: bool = False
 
 

@@ -6,7 +6,8 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cluster.processes import head_processes, processes
 from cluster.settings import Settings
 from tests.integration.conftest import Running
 from tests.integration.test_first_light import expected_indices, frame_indices, running_pids
+from tests.jobs import ray_token
 from tests.waiting import wait_until
 
 
@@ -127,13 +129,31 @@ def ray_client(cluster: Running) -> str:
     return f"ray://{head.host}:{head.client_port}"
 
 
-def ray_token(cluster: Running) -> dict[str, str]:
-    """The variables with which Ray's tools are let in."""
-    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(cluster.state.token_path("ray"))}
+@dataclass(frozen=True)
+class Segment:
+    """What the queue knows of one: how often it has failed, and on which instance it ran last."""
+
+    attempts: int
+    instance: str | None
 
 
-def attempts(cluster: Running, analysis_id: str) -> set[int]:
-    """How often segments of it have failed."""
+def segments(cluster: Running, analysis_id: str) -> list[Segment]:
+    """Those of an analysis, in their order."""
+    query = "SELECT attempts, instance FROM segments WHERE analysis_id = ? ORDER BY media_index, segment_index"
     with closing(sqlite3.connect(cluster.state.path / "aima.db")) as database:
-        rows = database.execute("SELECT attempts FROM segments WHERE analysis_id = ?", (analysis_id,))
-        return {attempts for (attempts,) in rows}
+        return [Segment(*row) for row in database.execute(query, (analysis_id,))]
+
+
+def network_of(pid: int) -> str:
+    """The name of its network: another one than ours where it was isolated."""
+    return os.readlink(f"/proc/{pid}/ns/net")
+
+
+def in_network_of(pid: int) -> list[psutil.Process]:
+    """Everything that lives in its network."""
+    own, found = network_of(pid), []
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if network_of(process.pid) == own:
+                found.append(process)
+    return found

@@ -124,8 +124,8 @@ class Hosts:
         return program
 
     def stop(self) -> None:
-        """End every program."""
-        for program in self.started:
+        """End every program, the workers before their hub: they would say that it is gone."""
+        for program in reversed(self.started):
             program.kill()
 
 

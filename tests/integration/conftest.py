@@ -90,3 +90,11 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     output.mux(stream.encode(small))
         output.mux(stream.encode(None))
     return path
+
+
+@pytest.fixture(scope="session")
+def minute(long_clip: Path) -> list[Path]:
+    """The same clip twice: twelve segments, so that a worker can be lost between them."""
+    twin = long_clip.with_name("twin.mp4")
+    twin.hardlink_to(long_clip)
+    return [long_clip, twin]

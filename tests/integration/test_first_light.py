@@ -18,6 +18,7 @@ from cluster.client import ApiError
 from cluster.processes import processes
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
+from tests.jobs import finished, video_job
 from tests.waiting import wait_until
 
 
@@ -180,17 +181,9 @@ def test_a_job_buys_one_worker_and_its_data_driver_is_not_on_the_head(
     at_zero: Running, tmp_path: Path, flags: list[str]
 ) -> None:
     before = len(at_zero.instances())
-    card = at_zero.card
-    environment = os.environ | {
-        "RAY_ADDRESS": f"http://{card.host}:{card.address.dashboard_port}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(at_zero.state.token_path("ray")),
-    }
-    ray = str(Path(sys.executable).with_name("ray"))
-    command = [ray, "job", "submit", *flags, "--", sys.executable, "-m", "pipelines.video"]
-    command += ["--input", str(sample_video()), "--output", str(tmp_path / "out"), "--analyzers", "labels"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    arguments = ["--input", str(sample_video()), "--output", str(tmp_path / "out"), "--analyzers", "labels"]
+    with video_job(at_zero, flags, *arguments) as job:
+        finished(job)
     table = pq.ParquetDataset(str(next((tmp_path / "out").rglob("labels")))).read()
     assert table["frame_index"].to_pylist() == expected_indices(sample_video())
     at_zero.wait_for_zero()

@@ -13,19 +13,23 @@ import pytest
 
 from cluster.gateway import isolation
 from cluster.settings import OverlaySettings, ScalingSettings, Settings
+from pipelines.results import verify
+from tests import media
 from tests.integration.conftest import Running, running, settings_in
-from tests.integration.test_first_light import running_pids
+from tests.integration.test_batch import tables
+from tests.integration.test_first_light import expected_indices, running_pids
+from tests.jobs import finished, ray_token, video_job
 from tests.links import Link, between
 from tests.overlaid import (
-    attempts,
     begin,
     counter,
     finish,
+    network_of,
     pid_of_worker,
     ray_client,
-    ray_token,
     raylet_of_worker,
     restart_head,
+    segments,
     worker_of,
 )
 from tests.waiting import wait_until
@@ -57,14 +61,6 @@ def overlaid(settings: Settings) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="module")
-def media(long_clip: Path) -> list[Path]:
-    """A minute: so long that something can happen in its middle."""
-    twin = long_clip.with_name("twin.mp4")
-    twin.hardlink_to(long_clip)
-    return [long_clip, twin]
-
-
-@pytest.fixture(scope="module")
 def link(overlaid: Running) -> Iterator[Link]:
     """The way from its workers to its hub, until the hub is started anew."""
     with between(overlaid.state.hub_socket(overlaid.card.cluster_id)) as link:
@@ -72,12 +68,12 @@ def link(overlaid: Running) -> Iterator[Link]:
 
 
 def test_a_link_cut_for_45_s_under_an_analysis_and_an_actor_loses_nothing(
-    overlaid: Running, link: Link, media: list[Path]
+    overlaid: Running, link: Link, minute: list[Path]
 ) -> None:
     with counter(overlaid) as ask, ThreadPoolExecutor(1) as pool:
-        analysis_id = begin(overlaid, media)
+        analysis_id = begin(overlaid, minute)
         worker, raylet = pid_of_worker(overlaid), raylet_of_worker(overlaid)
-        assert os.readlink(f"/proc/{raylet.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+        assert network_of(raylet.pid) != network_of(os.getpid())
         replicas = running_pids(overlaid, REPLICA)
         first, pid = ask("count").split()
         link.cut(worker)
@@ -91,26 +87,26 @@ def test_a_link_cut_for_45_s_under_an_analysis_and_an_actor_loses_nothing(
         finally:
             link.mend(worker)
         assert waiting.result(60).split() == [str(int(first) + 1), pid]
-    finish(overlaid, analysis_id, media)
-    assert attempts(overlaid, analysis_id) == {0}, "a segment was lost and run again"
+    finish(overlaid, analysis_id, minute)
+    assert {s.attempts for s in segments(overlaid, analysis_id)} == {0}, "a segment was lost and run again"
     assert running_pids(overlaid, REPLICA) == replicas
     assert pid_of_worker(overlaid) == worker
 
 
 def test_a_killed_head_comes_back_and_the_same_worker_replica_and_actor_carry_on(
-    overlaid: Running, link: Link, settings: Settings, media: list[Path]
+    overlaid: Running, link: Link, settings: Settings, minute: list[Path]
 ) -> None:
     """`kill -9` of everything on the head in mid-analysis, then `aima up` again."""
     client = overlaid.client
     with counter(overlaid) as ask:
-        analysis_id = begin(overlaid, media)
+        analysis_id = begin(overlaid, minute)
         first, pid = ask("count").split()
     name, raylet, replicas = worker_of(overlaid)["name"], raylet_of_worker(overlaid), running_pids(overlaid, REPLICA)
     launches = len(overlaid.instances())
     done = {part: Path(part).stat().st_mtime_ns for part in client.results(analysis_id)["parts"]}
     assert client.analysis(analysis_id)["state"] == "running"
     restart_head(overlaid, settings)
-    finish(overlaid, analysis_id, media)
+    finish(overlaid, analysis_id, minute)
     assert {part: Path(part).stat().st_mtime_ns for part in done} == done, "what was stored was computed again"
     assert worker_of(overlaid)["name"] == name
     assert len(overlaid.instances()) == launches
@@ -197,11 +193,12 @@ def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_no
         "files": [str(state.path / "overlay" / "host_key"), str(state.path / "ledger.db")],
         "loot": LOOT,
     }
+    before = len(overlaid.instances())
     command = [sys.executable, "-c", _HOSTILE, ray_client(overlaid), json.dumps(wishes)]
     environment = os.environ | ray_token(overlaid)
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=280, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
-    assert len({*found["networks"], os.readlink("/proc/self/ns/net")}) == 3
+    assert len({*found["networks"], network_of(os.getpid())}) == 3
     assert (found["head_to_worker"], found["worker_to_head"]) == (100_000_000, 100_000_000)
     assert found["worker_to_worker"] == [100_000_000] * 2
     assert not any(found["reached"].values()), found["reached"]
@@ -216,6 +213,36 @@ def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_no
     assert found["head_files"] == wishes["files"]
     (orchestrator,) = running_pids(overlaid, "cluster.orchestrator")
     assert str(orchestrator) in found["looted"]
+    assert len(overlaid.instances()) - before == 2, "workers that started at once were in one another's way"
+    overlaid.wait_for_zero()
+
+
+def test_a_batch_job_moves_from_the_head_to_a_worker_and_its_results_are_whole(
+    overlaid: Running, tmp_path: Path
+) -> None:
+    """Ray starts its driver on the head, where no work is done; from there on everything is in the worker's network."""
+    clips = {str(media.build(name, tmp_path).path) for name in ("h264-mp4", "h264-mkv", "vp9-webm")}
+    output, before = tmp_path / "out", len(overlaid.instances())
+    arguments = ["--input", *sorted(clips), "--output", str(output), "--analyzers", "labels"]
+    with video_job(overlaid, [], *arguments) as job:
+
+        def at_work() -> list[list[int]]:
+            assert job.poll() is None, finished(job)
+            found = [running_pids(overlaid, words) for words in ("ray::run", "BatchActor")]
+            return found if all(found) else []
+
+        pids = wait_until("driver and actor are at work", at_work, 200)
+        (network,) = {network_of(pid) for found in pids for pid in found}
+        assert network == network_of(pid_of_worker(overlaid))
+        assert network != network_of(os.getpid())
+        assert '"status": "succeeded"' in finished(job)
+    wait_until("what is written last is there", (output / "manifest.json").exists)
+    rows = [row for name, table in tables(output) if "/labels/" in name for row in table]
+    found = {clip: sorted(row["frame_index"] for row in rows if row["media"] == clip) for clip in clips}
+    assert found == {clip: expected_indices(Path(clip)) for clip in clips}
+    bundles = [path.parent for path in (output / "media").glob("*/manifest.json")]
+    assert [verify(str(bundle)) for bundle in bundles] == [[]] * 3
+    assert len(overlaid.instances()) - before == 1
     overlaid.wait_for_zero()
 
 
