@@ -38,6 +38,8 @@ def demo(
     settings = load_settings(config)
     if overlay:
         settings = through_overlay(settings)
+        if cloud == "local":
+            say(how_it_joins())
     with ProgressLine(console) as progress:
         summary = demonstration.run(settings, say, progress.show, cloud)
     views.print_findings(console, summary.pop("findings"))
@@ -79,3 +81,13 @@ def through_overlay(settings: Settings) -> Settings:
     """The same, with every worker of this machine dialling in through the overlay."""
     own = settings.overlay.model_copy(update={"enabled": True, "isolate_local": True})
     return settings.model_copy(update={"overlay": own})
+
+
+def how_it_joins() -> str:
+    """What `--overlay` makes of a worker on this machine, in a sentence."""
+    from cluster.gateway import isolation  # noqa: PLC0415 - needs asyncssh, which other commands do without
+
+    way = "the worker will dial the overlay's hub, and everything between it and the head runs through that connection"
+    if isolation():
+        return f"{way}: it gets a network of its own, with no other way out"
+    return f"{way}; its network is this machine's, since only root or user namespaces could give it one of its own"

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cluster import cli
+from cluster import cli, demo, gateway
+from cluster.demo import DemoFailed
+from cluster.settings import Settings
 
 COMMANDS = (
     "analyze",
@@ -44,3 +46,24 @@ def test_without_a_cluster_a_line_says_how_to_start_one(
     assert "no cluster runs in" in error
     assert "aima up" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("isolation", "words"),
+    [
+        (("unshare", "--net", "--"), "a network of its own, with no other way out"),
+        ((), "its network is this machine's"),
+    ],
+)
+def test_a_demonstration_of_the_overlay_says_whether_it_is_one_of_a_separate_network(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, isolation: tuple[str, ...], words: str
+) -> None:
+    def run(settings: Settings, *_rest: object) -> None:
+        assert settings.overlay.enabled
+        raise DemoFailed("here this test ends")
+
+    monkeypatch.setenv("AIMA_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(gateway, "isolation", lambda: isolation)
+    monkeypatch.setattr(demo, "run", run)
+    said = CliRunner().invoke(cli.app, ["demo", "--overlay"]).output
+    assert words in " ".join(said.split())
