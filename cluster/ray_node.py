@@ -31,9 +31,9 @@ def patience(grace_s: float) -> dict[str, str]:
 
 
 class Turn:
-    """This machine's workers start their nodes one after another: two at once take the same free names for sockets,
+    """One after another this machine's workers start their nodes. Taken until `end`, or until this process ends.
 
-    and neither becomes a node. Taken until `end`, or until this process ends.
+    Two at once would take the same free names for sockets, and neither would become a node.
     """
 
     def __init__(self) -> None:

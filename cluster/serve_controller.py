@@ -35,4 +35,4 @@ def _quiet(applications: Any) -> bool:
 def rest_while_quiet() -> None:
     """Called by the controller as it starts (RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH)."""
     # Not a method of the controller itself: Ray has made a class of its own out of that one by now.
-    ApplicationStateManager.update = paced(ApplicationStateManager.update)  # type: ignore[method-assign,assignment]
+    ApplicationStateManager.update = paced(ApplicationStateManager.update)

@@ -56,10 +56,10 @@ def test_looks_often_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = []
+    looks: list[object] = []
     monkeypatch.setattr(ApplicationStateManager, "update", looks.append)
     import_attr(lean.ENVIRONMENT["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
-    ApplicationStateManager.update(seen := applications("RUNNING"))  # type: ignore[arg-type]
+    ApplicationStateManager.update(seen := applications("RUNNING"))
     assert looks == [seen]
     source = (SERVE / "controller.py").read_text(encoding="utf-8")
     assert "self.application_state_manager.update()" in source
