@@ -14,7 +14,7 @@ from cluster import embedded
 from cluster.client import Client
 from cluster.demo import live_instances
 from cluster.processes import processes
-from cluster.settings import HttpSettings, ScalingSettings, Settings
+from cluster.settings import HttpSettings, LocalCloudSettings, ScalingSettings, Settings
 from cluster.state import ClusterCard, StateDir
 from tests.waiting import wait_until
 
@@ -37,9 +37,9 @@ class Running:
 
 
 def settings_in(directory: Path) -> Settings:
-    """A cluster of its own, with segments so short that something can happen between them."""
-    scaling = ScalingSettings(idle_limit_s=5, segment_s=5)
-    return Settings(state_dir=directory, http=HttpSettings(port=0), scaling=scaling).resolved()
+    """A cluster of its own, with segments so short that something can happen between them, on machines with a price."""
+    scaling, local = ScalingSettings(idle_limit_s=5, segment_s=5), LocalCloudSettings(price_usd_per_hour=0.36)
+    return Settings(state_dir=directory, http=HttpSettings(port=0), scaling=scaling, local=local).resolved()
 
 
 @contextmanager
