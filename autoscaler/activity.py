@@ -1,11 +1,14 @@
 """What Ray says of its nodes, and since when a node's resources have not been in use."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 from autoscaler.types import Activity
 
 # What Ray said of a node counts for this long: it reports every second, unless it is down.
 _FRESH_S = 15.0
+# As Ray 2.60 words them (raylet/scheduling/local_resource_manager.cc).
+_RESOURCE, _BUSY_WORKERS = re.compile(r"Resource: (.+) currently in use\.?"), "Busy workers on node."
 
 
 class Activities:
@@ -30,13 +33,22 @@ class Activities:
         """Since when, by fresh reports, a node's resources are not in use, and why Ray calls it busy all the same."""
         oldest = self._clock() - _FRESH_S
         fresh = {name: activity for name, (at, activity) in self._latest.items() if at >= oldest}
-        return {n: (since, "; ".join(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
+        return {n: (since, in_words(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
 
     def busy_with(self, name: str) -> str:
         """Why Ray called the node busy when it last said something of it."""
-        return "; ".join(self._latest[name][1].reasons) if name in self._latest else ""
+        return in_words(self._latest[name][1].reasons) if name in self._latest else ""
 
     def forget(self, name: str) -> None:
         """The launch is over."""
         self._latest.pop(name, None)
         self._unused_since.pop(name, None)
+
+
+def in_words(reasons: Sequence[str]) -> str:
+    """Ray's reasons for calling a node busy, in one short phrase: "CPU and GPU in use"."""
+    used = [found[1] for reason in reasons if (found := _RESOURCE.fullmatch(reason))]
+    others = [reason.rstrip(".") for reason in reasons if not _RESOURCE.fullmatch(reason) and reason != _BUSY_WORKERS]
+    if _BUSY_WORKERS in reasons and not used:
+        others.insert(0, "work without resources of its own")
+    return "; ".join([f"{' and '.join(used)} in use"] * bool(used) + others)

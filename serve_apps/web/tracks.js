@@ -23,7 +23,8 @@ function tracksOfAnalyzer(analyzer, records, length, ended) {
     if (!byName.has(item.text)) byName.set(item.text, []);
     byName.get(item.text).push(span({ ...item, end: item.end ?? item.start + spacing }));
   }
-  const rows = [...byName].map(([name, spans]) => ({ analyzer, name, kind: "seen", spans: merged(spans, length) }));
+  const joint = Math.max(length / 800, spacing / 2); // what no screen tells apart, and what sampling leaves open
+  const rows = [...byName].map(([name, spans]) => ({ analyzer, name, kind: "seen", spans: merged(spans, joint) }));
   return rows.sort((a, b) => weight(b) - weight(a)).slice(0, ROWS);
 }
 
@@ -94,9 +95,8 @@ export function spacingOf(times) {
   return gaps.length ? gaps[Math.floor(gaps.length / 2)] : 1;
 }
 
-// Spans that touch, or that no screen could tell apart, become one with the best score.
-export function merged(spans, length) {
-  const joint = Math.max(1e-3, length / 800);
+// Spans at most `joint` seconds apart become one with the best score.
+export function merged(spans, joint) {
   const result = [];
   for (const next of [...spans].sort((a, b) => a.start - b.start)) {
     const last = result[result.length - 1];

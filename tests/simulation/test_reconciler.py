@@ -210,7 +210,7 @@ def test_the_fleet_names_what_a_node_is_busy_with(world: World) -> None:
     world.reconciler.mark_joined(name)
     world.reconciler.observe({name: Activity(True, ("Resource: GPU currently in use.",))})
     (view,) = world.reconciler.fleet()["instances"]
-    assert view["phase"] == "a Ray node: Resource: GPU currently in use."
+    assert view["phase"] == "a Ray node: GPU in use"
 
 
 def test_boots_seen_here_count_more_than_the_clouds_promise(world: World) -> None:
