@@ -63,9 +63,9 @@ _ACTOR_OPTIONS: dict[Lane, dict[str, Any]] = {
 # Two at a replica: one decodes while the other's batch is on the GPU.
 SEGMENTS_PER_WORKER = 2
 # Serve counts a request twice, queued and running, until a replica has accepted it, and a young replica on a busy
-# machine takes seconds for that: without a delay, three in ten cold starts bought a second GPU. The first replica
-# is never delayed.
-_SECOND_REPLICA_DELAY_S = 5.0
+# machine takes seconds for that: without a delay, three in ten cold starts bought a second GPU, and on two cores that
+# were busy with models and a browser 5 s did not always do. The first replica is never delayed.
+_SECOND_REPLICA_DELAY_S = 15.0
 _HEADER_LIMIT_S, _HEADERS_IDLE_S = 30.0, 60.0
 
 
