@@ -13,6 +13,7 @@ import pytest
 
 from cluster.gateway import isolation
 from cluster.settings import OverlaySettings, ScalingSettings, Settings
+from pipelines.outcomes import media_key
 from pipelines.results import verify
 from tests import media
 from tests.integration.conftest import Running, running, settings_in
@@ -237,9 +238,8 @@ def test_a_batch_job_moves_from_the_head_to_a_worker_and_its_results_are_whole(
         assert network != network_of(os.getpid())
         assert '"status": "succeeded"' in finished(job)
     wait_until("what is written last is there", (output / "manifest.json").exists)
-    rows = [row for name, table in tables(output) if "/labels/" in name for row in table]
-    found = {clip: sorted(row["frame_index"] for row in rows if row["media"] == clip) for clip in clips}
-    assert found == {clip: expected_indices(Path(clip)) for clip in clips}
+    found = {name.split("/")[1]: [row["frame_index"] for row in table] for name, table in tables(output)}
+    assert found == {media_key(clip): expected_indices(Path(clip)) for clip in clips}
     bundles = [path.parent for path in (output / "media").glob("*/manifest.json")]
     assert [verify(str(bundle)) for bundle in bundles] == [[]] * 3
     assert len(overlaid.instances()) - before == 1
