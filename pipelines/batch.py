@@ -4,6 +4,7 @@ The job never asks for more than it was allowed: its driver needs one CPU on a w
 nothing else asks for anything. Frames stay inside the actors; only tasks and reports travel.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -154,17 +155,18 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
 
 
 def _end_lingering_actors() -> None:
-    """End the detached helpers that Ray Data leaves on the node that drove it: they would keep it from being idle."""
-    import ray  # noqa: PLC0415
-    from ray.util.state import list_actors  # noqa: PLC0415
-    from ray.util.state.exception import RayStateApiException  # noqa: PLC0415
+    """End the detached helpers that Ray Data leaves on the node that drove it: they would keep it from being idle.
 
-    context = ray.get_runtime_context()
-    here = [("node_id", "=", context.get_node_id()), ("state", "=", "ALIVE")]
-    try:
-        actors = list_actors(context.gcs_address, filters=here, limit=1000)
-    except RayStateApiException:  # Ray runs without its dashboard: there is no idle node to give back
-        return
-    for actor in actors:
-        if actor.name and actor.ray_namespace in _RAY_DATA_NAMESPACES:
-            ray.kill(ray.get_actor(actor.name, namespace=actor.ray_namespace))
+    Ray's control service is asked, not its dashboard, which rented workers cannot reach.
+    """
+    import ray  # noqa: PLC0415
+    from ray._private import state  # noqa: PLC0415
+
+    here = ray.get_runtime_context().get_node_id()
+    for named in ray.util.list_named_actors(all_namespaces=True):
+        if named["namespace"] not in _RAY_DATA_NAMESPACES:
+            continue
+        with contextlib.suppress(ValueError):  # it has ended meanwhile
+            actor = ray.get_actor(named["name"], namespace=named["namespace"])
+            if state.actors(actor._actor_id.hex())["Address"]["NodeID"] == here:
+                ray.kill(actor)
