@@ -48,7 +48,10 @@ class Activities:
 def in_words(reasons: Sequence[str]) -> str:
     """Ray's reasons for calling a node busy, in one short phrase: "CPU and GPU in use"."""
     used = [found[1] for reason in reasons if (found := _RESOURCE.fullmatch(reason))]
-    others = [reason.rstrip(".") for reason in reasons if not _RESOURCE.fullmatch(reason) and reason != _BUSY_WORKERS]
-    if _BUSY_WORKERS in reasons and not used:
-        others.insert(0, "work without resources of its own")
-    return "; ".join([f"{' and '.join(used)} in use"] * bool(used) + others)
+    words = [f"{' and '.join(used)} in use"] if used else []
+    for reason in reasons:
+        if reason == _BUSY_WORKERS:  # whoever uses resources is one of them
+            words += [] if used else ["work without resources of its own"]
+        elif not _RESOURCE.fullmatch(reason):
+            words.append(reason.rstrip("."))
+    return "; ".join(words)

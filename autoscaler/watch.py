@@ -147,7 +147,8 @@ class Watch:
     async def _ask(self, cloud: str, as_of: float) -> Listing:
         async with asyncio.timeout(self._pace.call_timeout_s):
             instances = await self._providers[cloud].list_instances()
-        return Listing(tuple(instances), as_of, self._clock())  # whom the others are waited for, that was long ago
+        # Timed here: the answers of all clouds are looked at together, when the slowest has had its patience.
+        return Listing(tuple(instances), as_of, answered_at=self._clock())
 
     def _harvest(self, cloud: str, seen: _Seen) -> Listing | None:
         """The answer, if there is one; between two listings the last good one again, as no news."""

@@ -1,6 +1,6 @@
 """Serve's controller, told to look around often only while something is on its way.
 
-It would look at nodes, replicas and proxies ten times a second for ever: most of the CPU time of an idle head.
+It would look at nodes, replicas and proxies ten times a second for ever: nearly half of an idle head's CPU time.
 """
 
 from collections.abc import Callable

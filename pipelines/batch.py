@@ -166,7 +166,7 @@ def _end_lingering_actors() -> None:
     for named in ray.util.list_named_actors(all_namespaces=True):
         if named["namespace"] not in _RAY_DATA_NAMESPACES:
             continue
-        with contextlib.suppress(ValueError):  # it has ended meanwhile
+        with contextlib.suppress(ValueError, KeyError):  # it has ended meanwhile
             actor = ray.get_actor(named["name"], namespace=named["namespace"])
             if state.actors(actor._actor_id.hex())["Address"]["NodeID"] == here:
                 ray.kill(actor)

@@ -140,9 +140,8 @@ def _open(uri: str, hwaccel: HWAccel | None = None) -> Any:
     if scheme == "s3":
         return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES, hwaccel=hwaccel)
     if scheme in ("http", "https"):
-        return av.open(
-            open_http(uri), options=options, hwaccel=hwaccel
-        )  # not by FFmpeg: it would go wherever it is sent
+        # Not opened by FFmpeg: it would go wherever it is sent.
+        return av.open(open_http(uri), options=options, hwaccel=hwaccel)
     if scheme not in ("", "file"):
         raise MediaError(uri, f"cannot read {scheme}:// addresses")
     options["protocol_whitelist"] = "file"

@@ -104,13 +104,13 @@ class _Worker:
         self._channel.send(json.dumps({"info": (picture or probe(uri)).to_dict()}).encode())
 
     def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:
-        options: dict[str, Any] = {"new_pixels": self._pixels.new, "on_progress": self._on_progress}
+        options: dict[str, Any] = {}
+        if name != "decord":
+            options |= {"new_pixels": self._pixels.new, "on_progress": self._on_progress}
         if name == "nvdec":
             options["on_warning"] = lambda text: self._channel.send(json.dumps({"warning": text}).encode())
         self._on_progress()
-        for number, batch in load_decoder(name, **({} if name == "decord" else options)).read(
-            uri, requests, batch_size
-        ):
+        for number, batch in load_decoder(name, **options).read(uri, requests, batch_size):
             times, indices = batch.times_s.tolist(), batch.indices.tolist()
             self._send({"number": number, "times_s": times, "indices": indices}, batch.pixels)
 

@@ -6,12 +6,11 @@ weights and sampled frames. `warm_s` counts from when the models are loaded, whe
 # ruff: noqa: PLC0415 - each contestant imports its own
 
 import json
-import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -76,15 +75,11 @@ def _labels() -> Any:
     return labels
 
 
-def _start_ray(environment: Mapping[str, str] | None = None) -> None:
-    """Ray, calm: what it still starts in the background would be taken from whoever is timed.
-
-    Ours runs on a Ray with the environment of our head; the rest of the head's slimming needs `ray start`.
-    """
+def _start_ray() -> None:
+    """Ray, calm: what it still starts in the background would be taken from whoever is timed."""
     import psutil
     import ray
 
-    os.environ.update(environment or {})
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
     def cpu_s() -> float:
@@ -131,11 +126,10 @@ def limit(job: Job) -> Outcome:
 
 def ray_data(job: Job) -> Outcome:
     """Ours as a batch job: pipelines.batch on Ray Data."""
-    from cluster import lean
     from pipelines.batch import run
     from pipelines.batch_job import BatchJob
 
-    _start_ray(lean.ENVIRONMENT)
+    _start_ray()
     with tempfile.TemporaryDirectory() as output:
         started = time.monotonic()
         run(BatchJob(job.clips, output, ("labels",), sampling=job.sampling_text, max_gpus=0))
@@ -147,11 +141,10 @@ def serve(job: Job) -> Outcome:
     """Ours as requests: segments on a warm replica of the service's deployment, two at a time."""
     from ray import serve as ray_serve
 
-    from cluster import lean
     from pipelines.video import SegmentTask
     from serve_apps.models.segments import SegmentModel
 
-    _start_ray(lean.ENVIRONMENT)
+    _start_ray()
     started = time.monotonic()
     deployment = ray_serve.deployment(SegmentModel, max_ongoing_requests=4, ray_actor_options={"num_cpus": 1})
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
