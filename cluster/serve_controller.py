@@ -26,10 +26,17 @@ def paced(update: Callable[[Any], None]) -> Callable[[Any], None]:
 
 
 def _quiet(applications: Any) -> bool:
-    """Whether all applications run, and every deployment has exactly the replicas that it is meant to have."""
+    """Whether all applications run, every deployment has the replicas that it is meant to have, and no model has any.
+
+    While one has, a machine is paid for, and is to go as soon as it may.
+    """
     running = [state.status == ApplicationStatus.RUNNING for state in applications._application_states.values()]
-    healthy: bool = applications._deployment_state_manager._all_deployments_healthy
-    return healthy and bool(running) and all(running)
+    deployments = applications._deployment_state_manager
+    healthy: bool = deployments._all_deployments_healthy
+    # `healthy` is older than the decision to start or end one, which this very look may have taken.
+    models = [state for state in deployments._deployment_states.values() if state.should_autoscale()]
+    asleep = all(model.target_num_replicas == model._replicas.count() == 0 for model in models)
+    return healthy and bool(running) and all(running) and asleep
 
 
 def rest_while_quiet() -> None:

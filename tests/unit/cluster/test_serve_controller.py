@@ -20,10 +20,13 @@ with warnings.catch_warnings(action="ignore"):  # Serve's own
 SERVE = Path(ray.__file__).parent / "serve/_private"
 
 
-def applications(statuses: str, *, healthy: bool = True) -> SimpleNamespace:
-    """Serve's view of the applications, as far as it is asked."""
+def applications(statuses: str, *, healthy: bool = True, target: int = 0, count: int = 0) -> SimpleNamespace:
+    """Serve's view of the applications, as far as it is asked: one with an API, and a model with `count` replicas."""
     states = {name: SimpleNamespace(status=ApplicationStatus[status]) for name, status in enumerate(statuses.split())}
-    manager = SimpleNamespace(_all_deployments_healthy=healthy)
+    replicas = SimpleNamespace(count=lambda: count)
+    api = SimpleNamespace(should_autoscale=lambda: False, target_num_replicas=1)
+    model = SimpleNamespace(should_autoscale=lambda: True, target_num_replicas=target, _replicas=replicas)
+    manager = SimpleNamespace(_all_deployments_healthy=healthy, _deployment_states={"api": api, "model": model})
     return SimpleNamespace(_application_states=states, _deployment_state_manager=manager)
 
 
@@ -32,6 +35,9 @@ def applications(statuses: str, *, healthy: bool = True) -> SimpleNamespace:
     [
         (applications("RUNNING RUNNING"), QUIET_S),
         (applications("RUNNING RUNNING", healthy=False), BUSY_S),
+        (applications("RUNNING RUNNING", target=1, count=1), BUSY_S),
+        (applications("RUNNING RUNNING", target=1), BUSY_S),
+        (applications("RUNNING RUNNING", count=1), BUSY_S),
         (applications("RUNNING DEPLOYING"), BUSY_S),
         (applications("DELETING"), BUSY_S),
         (applications(""), BUSY_S),
@@ -66,6 +72,10 @@ def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "await asyncio.sleep(CONTROL_LOOP_INTERVAL_S)" in source
     manager = (SERVE / "deployment_state.py").read_text(encoding="utf-8")
     assert "self._all_deployments_healthy = all_deployments_healthy" in manager
+    assert "self._deployment_states: " in manager
+    assert "def should_autoscale(self) -> bool:" in manager
+    assert "def target_num_replicas(self) -> int:" in manager
+    assert "ds._replicas.count() == ds.target_num_replicas" in manager
     applications_of_serve = (SERVE / "application_state.py").read_text(encoding="utf-8")
     assert "self._deployment_state_manager = deployment_state_manager" in applications_of_serve
     assert "self._application_states: " in applications_of_serve
