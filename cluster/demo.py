@@ -43,6 +43,8 @@ def run(settings: Settings, say: Say, show: Show, cloud: str = "local") -> dict[
 
     `cloud`: "local", or one of fake_cloud.KINDS, whose server is started and whose own bill comes with the summary.
     """
+    # Private from the start: a cluster that stays keeps its secrets there, beside the demonstrations.
+    settings.resolved().state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     own = _own_settings(settings)
     if cloud == "local":
         return _tell(own, say, show, os.environ)

@@ -9,6 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from serve_apps.terms import matches
+
 _BAR_WIDTH = 28
 # A price to compare a free local worker with: RunPod, RTX 4090, secure cloud, read on 2026-10-03.
 _REFERENCE_GPU, _REFERENCE_USD_PER_HOUR = "RunPod RTX 4090", 0.74
@@ -76,10 +78,13 @@ def _seen_table(analyzer: str, records: Sequence[Mapping[str, Any]], rows: int =
 def named(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     """What one record names, with scores (1 where it has none): itself, or the best of its list of labels, or all
     elements of another list."""
+    names = _all_named(record)
+    return names[:1] if "labels" in record else names
+
+
+def _all_named(record: Mapping[str, Any]) -> list[tuple[str, float]]:
     lists = [value for value in record.values() if isinstance(value, list) and value and isinstance(value[0], Mapping)]
     items: Sequence[Mapping[str, Any]] = lists[0] if lists else [record]
-    if "labels" in record:
-        items = items[:1]
     return [(name, float(item.get("score", 1.0))) for item in items if (name := item.get("label") or item.get("text"))]
 
 
@@ -99,8 +104,10 @@ def print_hits(console: Console, found: Mapping[str, Any]) -> None:
     table = Table("analysis", "media", "at", "found", box=None, pad_edge=False, padding=(0, 2))
     for hit in found["hits"]:
         at = "" if hit["time_s"] is None else f"{hit['time_s']:.1f} s"
-        names = ", ".join(name for name, _score in named(hit["record"]))
-        table.add_row(hit["analysis_id"], escape(hit["media"].rsplit("/", 1)[-1]), at, escape(names))
+        names = [name for name, _score in _all_named(hit["record"])]
+        meant = [name for name in names if any(matches(name, [term]) for term in found["terms"])]
+        shown = ", ".join(meant or names)
+        table.add_row(hit["analysis_id"], escape(hit["media"].rsplit("/", 1)[-1]), at, escape(shown))
     console.print(table if found["hits"] else f"nothing was found for: {' '.join(found['terms'])}", highlight=False)
 
 

@@ -15,8 +15,6 @@ from pipelines.errors import MediaError
 from pipelines.outcomes import OtherJob
 from pipelines.sampling import SAMPLING_FORMS, check_sampling, plan_segments
 
-_HINT = "This driver started on a node without CPUs. It moves to a worker; --entrypoint-num-cpus 1 starts it there."
-
 
 def main(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> int:
     """Run the job; the last line printed is its result as JSON. 1 when all, too many or no media were done."""
@@ -46,7 +44,7 @@ def run_on_worker(job: BatchJob) -> BatchResult:
     node = next(node for node in ray.nodes() if node["NodeID"] == here)
     if node["Resources"].get("CPU", 0) >= 1:
         return run(job)
-    print(_HINT, flush=True)
+    print("This driver runs on a node without CPUs: it moves to a worker.", flush=True)
     try:
         result: BatchResult = ray.get(ray.remote(num_cpus=1, max_retries=0)(run).remote(job))
     except ray.exceptions.RayTaskError as error:

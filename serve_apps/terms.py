@@ -12,6 +12,8 @@ a about all an and any are at be by can did do does find for from has have he he
 said say says see she show that the there they this to was were what when where which who with you
 """
 _STOP_WORDS = frozenset(_AROUND.split())
+# Of several guesses at one thing, best first, the others count from this score on: as on the page's timeline.
+_SURE = 0.2
 
 
 def words(text: str) -> Iterator[str]:
@@ -27,7 +29,10 @@ def query_terms(question: str) -> tuple[str, ...]:
 
 
 def record_terms(record: Any) -> set[str]:
-    """The words of all strings in a record, whatever its columns are; names of columns do not count."""
+    """The words of all strings in a record, whatever its columns are; names of columns do not count.
+
+    Of a list of guesses (each with a "score", best first) only the first and those of at least 0.2.
+    """
     return set(_terms(record))
 
 
@@ -38,8 +43,14 @@ def _terms(value: Any) -> Iterator[str]:
         for inner in value.values():
             yield from _terms(inner)
     elif isinstance(value, Iterable) and not isinstance(value, bytes):
-        for inner in value:
-            yield from _terms(inner)
+        for rank, inner in enumerate(value):
+            if rank == 0 or not _is_unsure(inner):
+                yield from _terms(inner)
+
+
+def _is_unsure(guess: Any) -> bool:
+    score = guess.get("score") if isinstance(guess, Mapping) else None
+    return isinstance(score, float | int) and score < _SURE
 
 
 def matches(record: Any, terms: Iterable[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -46,6 +47,19 @@ def test_without_a_cluster_a_line_says_how_to_start_one(
     assert "no cluster runs in" in error
     assert "aima up" in error
     assert "Traceback" not in error
+
+
+def test_a_demonstration_leaves_a_home_that_only_its_owner_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def tell(own: Settings, *_rest: object) -> dict[str, Any]:
+        own.state_dir.mkdir(parents=True)
+        return {}
+
+    monkeypatch.setattr(demo, "_tell", tell)
+    home = tmp_path / "of" / "aima"
+    demo.run(Settings(state_dir=home), lambda _: None, lambda _: None)
+    assert home.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

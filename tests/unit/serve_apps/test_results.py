@@ -87,6 +87,18 @@ def test_all_words_must_begin_a_word_of_the_record() -> None:
     assert not matches(record, ("olden",))
 
 
+def test_a_record_is_not_found_by_what_it_hardly_is() -> None:
+    guesses = [
+        {"label": "bannister", "score": 0.1},
+        {"label": "gondola", "score": 0.2},
+        {"label": "cab", "score": 0.02},
+    ]
+    assert matches({"labels": guesses}, ("bannister",))  # unsure, but the best there is
+    assert matches({"labels": guesses}, ("gondola",))
+    assert not matches({"labels": guesses}, ("cab",))
+    assert matches({"text": "cab", "score": 0.02}, ("cab",))  # no guess among several: it is all there is
+
+
 def test_cancelling_keeps_what_is_done_and_a_retry_goes_on(service: Running) -> None:
     analysis_id = service.submit()["id"]
     view = service.http.delete(f"/v1/analyses/{analysis_id}").json()
