@@ -2,7 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,10 +17,22 @@ from pipelines.errors import MediaError
 from pipelines.outcomes import OtherJob
 from pipelines.sampling import SAMPLING_FORMS, check_sampling, plan_segments
 
+# Ray sets it for the program of `ray job submit`.
+_IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+# `ray job submit` reads the log up to 3 s late, and a worker ends soon after its last work: what was printed last, the
+# result, would be lost.
+_LOG_TAIL_S = 4.0
+
 
 def main(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> int:
     """Run the job; the last line printed is its result as JSON. 1 when all, too many or no media were done."""
-    job = parse(arguments, kind, analyzers)
+    status = _run(parse(arguments, kind, analyzers))
+    if _IN_A_JOB in os.environ and _is_worker():
+        time.sleep(_LOG_TAIL_S)
+    return status
+
+
+def _run(job: BatchJob) -> int:
     logs.configure("batch job", job.log_format)
     try:
         result = run_on_worker(job)
@@ -40,9 +54,7 @@ def run_on_worker(job: BatchJob) -> BatchResult:
     import ray  # noqa: PLC0415
 
     ray.init(ignore_reinit_error=True)
-    here = ray.get_runtime_context().get_node_id()
-    node = next(node for node in ray.nodes() if node["NodeID"] == here)
-    if node["Resources"].get("CPU", 0) >= 1:
+    if _is_worker():
         return run(job)
     print("This driver runs on a node without CPUs: it moves to a worker.", flush=True)
     try:
@@ -50,6 +62,15 @@ def run_on_worker(job: BatchJob) -> BatchResult:
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     return result
+
+
+def _is_worker() -> bool:
+    """Whether this node has CPUs for work. The head has none."""
+    import ray  # noqa: PLC0415
+
+    here = ray.get_runtime_context().get_node_id()
+    node = next(node for node in ray.nodes() if node["NodeID"] == here)
+    return bool(node["Resources"].get("CPU", 0) >= 1)
 
 
 def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> BatchJob:

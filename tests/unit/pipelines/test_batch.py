@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("av")
 
+from pipelines import batch_command
 from pipelines.analyzers import default_analyzers
 from pipelines.batch import TooManyErrors, _check_errors, wanted_actors
 from pipelines.batch_command import parse
@@ -218,3 +219,22 @@ def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]) -> None
         with pytest.raises(SystemExit):
             parse([*base, *wrong], kind, ("labels",))
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("job", "worker", "waits"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_a_job_that_ends_on_a_worker_leaves_time_to_read_its_last_words(
+    job: bool, worker: bool, waits: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[str] = []
+
+    def sleep(_seconds: float) -> None:
+        done.append(f"waits after {json.loads(capsys.readouterr().out)['status']}")
+
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    if job:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.setattr(batch_command, "run_on_worker", lambda _job: BatchResult(media=1))
+    monkeypatch.setattr(batch_command, "_is_worker", lambda: worker)
+    monkeypatch.setattr("time.sleep", sleep)
+    batch_command.main(["--input", "a", "--output", "b"], "video", ["labels"])
+    assert done == ["waits after succeeded"] * waits
