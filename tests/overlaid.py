@@ -19,6 +19,7 @@ from cluster.settings import Settings
 from tests.integration.conftest import Running
 from tests.integration.test_first_light import expected_indices, frame_indices, running_pids
 from tests.jobs import ray_token
+from tests.processes import environment, words
 from tests.waiting import wait_until
 
 
@@ -37,7 +38,9 @@ def pid_of_worker(cluster: Running) -> int:
 def raylet_of_worker(cluster: Running) -> psutil.Process:
     """Its node's main process."""
     (found,) = [
-        p for p in processes(cluster.card.cluster_id) if p.name() == "raylet" and "AIMA_INSTANCE" in p.environ()
+        p
+        for p in processes(cluster.card.cluster_id)
+        if "".join(words(p)[:1]).endswith("/raylet") and "AIMA_INSTANCE" in environment(p)
     ]
     return found
 

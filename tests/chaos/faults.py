@@ -19,6 +19,7 @@ import psutil
 from tests.chaos.schedule import Habit
 from tests.chaos.stage import Stage, locked, sqlite_path
 from tests.chaos.verdict import Blind
+from tests.processes import words
 
 _PARTS = ("gcs_server", "raylet", "ServeController", "ProxyActor", "monitor.py", "dashboard")
 Strikes = Callable[[Stage, random.Random], AbstractContextManager[str]]
@@ -178,7 +179,7 @@ def ledger_locked(stage: Stage, _chance: random.Random) -> Iterator[str]:
 def postgres_crashed(stage: Stage, chance: random.Random) -> Iterator[str]:
     """SIGKILL to a backend: PostgreSQL ends all others, recovers, and takes connections again."""
     assert stage.postgres
-    backends = [p for p in stage.postgres.server.children() if "aima" in " ".join(p.cmdline())]
+    backends = [p for p in stage.postgres.server.children() if "aima" in " ".join(words(p))]
     kill([chance.choice(backends)] if backends else [])
     yield "PostgreSQL crashed and recovers" if backends else ""
 
@@ -261,13 +262,11 @@ def asleep(victims: list[psutil.Process]) -> Iterator[None]:
 
 def title(process: psutil.Process) -> str:
     """What it calls itself, for people."""
-    with contextlib.suppress(psutil.Error):
-        words = process.cmdline()
-        if "-m" in words[:-1]:
-            return words[words.index("-m") + 1]
-        scripts = [word for word in words[1:] if word.endswith(".py")]
-        return (scripts or words or [process.name()])[0].split(" ")[0].rsplit("/", 1)[-1]
-    return "a process"
+    said = words(process)
+    if "-m" in said[:-1]:
+        return said[said.index("-m") + 1]
+    scripts = [word for word in said[1:] if word.endswith(".py")]
+    return (scripts or said or ["a process"])[0].split(" ")[0].rsplit("/", 1)[-1] or "a process"
 
 
 def _only_sqlite(stage: Stage) -> str:

@@ -37,6 +37,7 @@ from tests.chaos.broker import Broker
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
 from tests.chaos.verdict import Blind, Books, Entry, Machine
+from tests.processes import environment, lives, words
 from tests.small_postgres import SmallPostgres, small_postgres
 
 _BOOT_S, _STORAGE_BYTES = 2.0, 64 * 1024**2
@@ -77,7 +78,7 @@ class Stage:
 
     def orchestrator(self) -> psutil.Process | None:
         """The process that spends money."""
-        return next((p for p in self.head_processes() if _words(p)[-2:] == ["-m", "cluster.orchestrator"]), None)
+        return next((p for p in self.head_processes() if words(p)[-2:] == ["-m", "cluster.orchestrator"]), None)
 
     def head_processes(self) -> list[psutil.Process]:
         """All of the head's, the orchestrator among them."""
@@ -87,11 +88,11 @@ class Stage:
         """The processes of each rented machine, by its launch's name, the first process first."""
         found: dict[str, list[psutil.Process]] = {}
         for process in psutil.process_iter():
-            name = _environ(process).get(_INSTANCE, "")
+            name = environment(process).get(_INSTANCE, "")
             if name.startswith(self.card.cluster_id):
                 found.setdefault(name, []).append(process)
         return {
-            name: sorted(own, key=lambda p: (_words(p)[-2:] != ["-m", "cluster.worker"], p.pid))
+            name: sorted(own, key=lambda p: (words(p)[-2:] != ["-m", "cluster.worker"], p.pid))
             for name, own in found.items()
         }
 
@@ -144,7 +145,7 @@ class Stage:
         """Processes of the cluster that outlived what they belong to."""
         workers = [process for own in self.workers().values() for process in own]
         left = {p.pid: p for p in [*workers, *processes(self.card.cluster_id), *self.head_processes()]}
-        return [p for p in left.values() if _lives(p)]
+        return [p for p in left.values() if lives(p)]
 
 
 @contextlib.contextmanager
@@ -229,21 +230,3 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         connection.close()
-
-
-def _environ(process: psutil.Process) -> dict[str, str]:
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.environ()
-    return {}
-
-
-def _words(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def _lives(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False

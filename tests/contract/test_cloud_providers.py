@@ -16,6 +16,7 @@ from autoscaler.providers import fake, local
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest
 from tests.clouds import NODE_TYPE, RENTED, Cloud, rented
 from tests.kubernetes import in_cluster
+from tests.processes import environment, lives
 from tests.specs import Conversation, Exchange, require_spec, spec_is_here
 from tests.waiting import wait_until
 
@@ -117,14 +118,7 @@ def test_a_request_or_reply_that_is_not_as_published_is_noticed() -> None:
 
 
 def processes_of(name: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE and process.environ().get("AIMA_INSTANCE") == name:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [p for p in psutil.process_iter() if lives(p) and environment(p).get("AIMA_INSTANCE") == name]
 
 
 def test_what_is_created_is_listed_under_its_name(cloud: Cloud) -> None:

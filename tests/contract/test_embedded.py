@@ -21,6 +21,7 @@ from cluster.processes import MARKER, processes
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 from tests.http_server import served
+from tests.processes import words
 
 CLUSTER = f"aima-test-{os.getpid()}"
 
@@ -62,7 +63,7 @@ def living_head() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def orchestrators() -> list[psutil.Process]:
-    return [process for process in processes(CLUSTER) if process.cmdline()[-1] == "cluster.orchestrator"]
+    return [process for process in processes(CLUSTER) if words(process)[-1:] == ["cluster.orchestrator"]]
 
 
 def test_up_starts_a_killed_orchestrator_again_and_only_that(settings: Settings, running: ClusterCard) -> None:

@@ -19,6 +19,7 @@ from cluster.processes import processes
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.jobs import finished, video_job
+from tests.processes import environment, words
 from tests.waiting import wait_until
 
 
@@ -44,15 +45,8 @@ def expected_indices(clip: Path) -> list[int]:
     ]
 
 
-def running_pids(cluster: Running, words: str) -> list[int]:
-    found = []
-    for process in processes(cluster.card.cluster_id):
-        try:
-            if words in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+def running_pids(cluster: Running, part: str) -> list[int]:
+    return [process.pid for process in processes(cluster.card.cluster_id) if part in " ".join(words(process))]
 
 
 def test_http_from_zero_to_zero_buys_one_worker(at_zero: Running) -> None:
@@ -93,7 +87,7 @@ def test_a_death_half_way_loses_and_doubles_nothing(at_zero: Running, long_clip:
     worker_only = victim == "raylet"
     pids = running_pids(at_zero, victim)
     if worker_only:
-        pids = [pid for pid in pids if "AIMA_INSTANCE" in psutil.Process(pid).environ()]
+        pids = [pid for pid in pids if "AIMA_INSTANCE" in environment(psutil.Process(pid))]
     assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

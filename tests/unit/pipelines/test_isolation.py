@@ -23,6 +23,7 @@ from pipelines.isolation import DecodeProcesses
 from pipelines.sampling import EveryFrame, FramesPerSecond, Segment
 from pipelines.sources import probe
 from tests import media
+from tests.processes import children_with
 from tests.waiting import wait_until
 
 REQUESTS = [FrameRequest(Segment(0, 0.0, 2.4, last=True), EveryFrame(), (48, 80))]
@@ -35,8 +36,7 @@ def clip(tmp_path: Path) -> str:
 
 def decoding_processes() -> list[psutil.Process]:
     """The living processes that this test's decoding runs in, the newest last."""
-    children = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
-    return sorted((c for c in children if "pipelines.decode_process" in c.cmdline()), key=lambda c: c.create_time())
+    return children_with("pipelines.decode_process")
 
 
 def decoding_process() -> int:

@@ -26,6 +26,7 @@ from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
 from pipelines.sources import MediaInfo, probe
 from pipelines.video import SegmentAnalyzer, SegmentTask
 from tests import gpu, media
+from tests.processes import children_with, words
 
 REQUESTS = [
     FrameRequest(Segment(0, 0.0, 2.4, last=True), EveryFrame(), (48, 80)),
@@ -190,8 +191,7 @@ def clip(tmp_path: Path) -> str:
 
 def processes_of(decoder: str) -> list[psutil.Process]:
     """This test's living decoding processes: of "nvdec", or "" for all others."""
-    found = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
-    return [c for c in found if "pipelines.decode_process" in c.cmdline() and ("nvdec" in c.cmdline()) is bool(decoder)]
+    return [c for c in children_with("pipelines.decode_process") if ("nvdec" in words(c)) is bool(decoder)]
 
 
 def test_only_processes_for_it_may_open_the_gpu(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
