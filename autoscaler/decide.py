@@ -215,18 +215,17 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
+    early = intent.joined_at is None and intent.state is IntentState.BOUGHT
     if intent.joined_at is None and intent.instance_id is not None and _may_run_unseen(observed, intent):
-        broken = intent.state is IntentState.BOUGHT
-        yield Terminate(_presumed(intent, since), lost if broken else intent.reason, broken=broken)
+        yield Terminate(_presumed(intent, since), lost if early else intent.reason, broken=early)
         return
-    yield Close(intent.name, intent.reason or lost, listing.answered_at, never, intent.broken or never)
+    yield Close(intent.name, intent.reason or lost, listing.answered_at, never, intent.broken or never or early)
 
 
 def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
     """Whether it was sold under an id that no list has shown, and its cloud has not accepted yet to end it."""
-    if intent.state is IntentState.ENDING:
-        return (intent.cloud, intent.name) not in observed.seen and intent.name not in observed.asked_to_end
-    return intent.state is IntentState.BOUGHT
+    sold = intent.state in (IntentState.BOUGHT, IntentState.ENDING)
+    return sold and (intent.cloud, intent.name) not in observed.seen and intent.name not in observed.asked_to_end
 
 
 def _presumed(intent: Intent, since: float) -> Instance:

@@ -140,12 +140,16 @@ def _unexplained_s(books: Books, machine: Machine, ended_at: float, entries: Seq
 
 
 def _proof_at(books: Books, machine: Machine, ended_at: float, sold_at: float) -> float:
-    """The first good list after the end that the orchestrator could see and may believe."""
+    """The first good list after the end that the orchestrator could see and may believe.
+
+    What no list has shown is asked for its end first: the list after that one proves it.
+    """
     since = max((b.ended for b in books.blind if b.forgets and b.began <= ended_at), default=float("-inf"))
     lists = [at for at in books.good_lists.get(machine.cloud, ()) if not _is_blind(books.blind, at)]
     seen = any(max(machine.created_at, since) <= at < ended_at for at in lists)
     believed_from = ended_at if seen else sold_at + LIST_LAG_S + SLACK_S
-    return min((at for at in lists if at >= max(ended_at, believed_from)), default=books.now)
+    proofs = sorted(at for at in lists if at >= max(ended_at, believed_from))[0 if seen else 1 :]
+    return proofs[0] if proofs else books.now
 
 
 def _is_blind(blind: Iterable[Blind], at: float) -> bool:

@@ -328,6 +328,8 @@ def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed(
     (command,) = commands([intent()])
     assert isinstance(command, Terminate)
     assert (command.instance.instance_id, command.broken) == ("i-a", True)
+    vanished = Close("a", "it vanished from the cloud's list", NOW, broken=True)
+    assert commands([intent()], seen={("red", "a")}) == [vanished]  # its bill ends with this very list
     ending = intent(state=IntentState.ENDING, instance_id="i-a", bought_at=NOW - 99, reason="lost", broken=True)
     (again,) = commands([ending])  # until its cloud has accepted that
     assert isinstance(again, Terminate)

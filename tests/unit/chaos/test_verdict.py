@@ -59,12 +59,12 @@ EVERY_5_S = [100.0 + 5 * n for n in range(100)]
         (books((100, 161), [(100, 166)], EVERY_5_S), 1.0),  # the list of 165 proved it
         (books((100, 160), [(100, 130), (130, 160)], EVERY_5_S), 0.0),  # one that nobody claims goes on where it ended
         (books((100, 161), [(100, 200)], [100, 150, 199]), 1.0),  # no list before 199
-        (books((100.5, 101), [(100.5, 136)], EVERY_5_S), 1.0),  # no list ever showed it: it may come late
+        (books((100.5, 101), [(100.5, 141)], EVERY_5_S), 1.0),  # no list ever showed it: it may come late
         (books((100, 161), [(100, 196)], EVERY_5_S, [Blind(158, 193)]), 1.0),  # nobody read the lists until 193
         # Nobody knew of the sale before 120, and no list had shown it.
-        (books((100.5, 101), [(100.5, 156)], EVERY_5_S, sold_at=120), 1.0),
+        (books((100.5, 101), [(100.5, 161)], EVERY_5_S, sold_at=120), 1.0),
         # Started anew at 158, the orchestrator has never seen it.
-        (books((130, 159), [(130, 166)], EVERY_5_S, [Blind(150, 158, forgets=True)]), 1.0),
+        (books((130, 159), [(130, 171)], EVERY_5_S, [Blind(150, 158, forgets=True)]), 1.0),
     ],
 )
 def test_the_ledger_ends_with_the_first_list_that_proves_it(case: Books, difference_s: float) -> None:
