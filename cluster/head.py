@@ -13,7 +13,7 @@ import yaml
 
 from cluster import keeper, lean
 from cluster.config import load_settings
-from cluster.lanes import ray_resources
+from cluster.lanes import ray_resources, segments_per_worker
 from cluster.ray_node import INLINE_RESULTS, patience
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.settings import Settings
@@ -144,6 +144,7 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         # The documentation is a page for browsers, which have no key; it is open on this machine only.
         public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),
         max_workers={"gpu": _gpu_workers(settings), "cpu": _cpu_workers(settings)},
+        segments_per_worker=segments_per_worker(settings, os.cpu_count() or 1),
         idle_limit_s=settings.scaling.idle_limit_s,
         segment_s=settings.scaling.segment_s,
         media_s_per_worker=settings.scaling.media_s_per_worker,

@@ -1,8 +1,9 @@
-"""What Ray may place on the nodes of each lane."""
+"""What Ray may place on the nodes of each lane, and how much at once."""
 
 import json
 
-from cluster.settings import NodeTypeSettings
+from cluster.settings import RENTED, NodeTypeSettings, Settings
+from pipelines.devices import AT_ONCE_ON_CPUS, segments_at_once
 
 CPU_LANE_RESOURCE = "cpu_lane"
 # Of a worker: frames never cross it, so it holds what small objects there are.
@@ -24,3 +25,23 @@ def resource_flags(shape: NodeTypeSettings) -> list[str]:
     resources = ray_resources(shape)
     cpus, gpus = resources.pop("CPU"), resources.pop("GPU")
     return [f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}", f"--resources={json.dumps(resources)}"]
+
+
+def segments_per_worker(settings: Settings, cores_here: int) -> dict[str, int]:
+    """How many segments a replica of each lane runs side by side; of several kinds of worker the smallest decides.
+
+    `cores_here`: those of this machine, where the cloud "local" has its workers.
+    """
+    shapes = [shape for shape in settings.node_types.values() if shape.gpus]
+    cores = min((_cores_per_gpu(shape, cores_here) for shape in shapes), default=0.0)
+    scaling = settings.scaling
+    return {
+        "gpu": segments_at_once(cores, scaling.media_s_per_worker, scaling.segment_s),
+        "cpu": AT_ONCE_ON_CPUS,
+    }
+
+
+def _cores_per_gpu(shape: NodeTypeSettings, cores_here: int) -> float:
+    if set(shape.clouds) <= set(RENTED):
+        return max(shape.cpus / shape.gpus, shape.min_vcpus_per_gpu)
+    return min(shape.cpus, cores_here) / shape.gpus if "local" in shape.clouds else shape.cpus / shape.gpus

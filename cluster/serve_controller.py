@@ -10,8 +10,9 @@ from ray.serve._private import controller
 from ray.serve._private.application_state import ApplicationStateManager
 from ray.serve.schema import ApplicationStatus
 
-# Seconds between two looks. A request to a sleeping model waits for one slow look, and then for quick ones only.
-QUIET_S, BUSY_S = 1.0, 0.1
+# Seconds between two looks: while every model sleeps, while what runs is what is meant to run, and else. A request to a
+# sleeping model waits for one slow look, and then for quick ones only; a machine that may go is paid for until a look.
+QUIET_S, STEADY_S, BUSY_S = 1.0, 0.5, 0.1
 
 
 def paced(update: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -20,23 +21,21 @@ def paced(update: Callable[[Any], None]) -> Callable[[Any], None]:
     def update_and_pace(applications: Any) -> None:
         controller.CONTROL_LOOP_INTERVAL_S = BUSY_S  # should the look fail
         update(applications)
-        controller.CONTROL_LOOP_INTERVAL_S = QUIET_S if _quiet(applications) else BUSY_S
+        controller.CONTROL_LOOP_INTERVAL_S = _rest_s(applications)
 
     return update_and_pace
 
 
-def _quiet(applications: Any) -> bool:
-    """Whether all applications run, every deployment has the replicas that it is meant to have, and no model has any.
-
-    While one has, a machine is paid for, and is to go as soon as it may.
-    """
+def _rest_s(applications: Any) -> float:
     running = [state.status == ApplicationStatus.RUNNING for state in applications._application_states.values()]
     deployments = applications._deployment_state_manager
     healthy: bool = deployments._all_deployments_healthy
     # `healthy` is older than the decision to start or end one, which this very look may have taken.
     models = [state for state in deployments._deployment_states.values() if state.should_autoscale()]
-    asleep = all(model.target_num_replicas == model._replicas.count() == 0 for model in models)
-    return healthy and bool(running) and all(running) and asleep
+    settled = all(model.target_num_replicas == model._replicas.count() for model in models)
+    if not (healthy and running and all(running) and settled):
+        return BUSY_S
+    return STEADY_S if any(model._replicas.count() for model in models) else QUIET_S
 
 
 def rest_while_quiet() -> None:

@@ -60,8 +60,6 @@ _ACTOR_OPTIONS: dict[Lane, dict[str, Any]] = {
     Lane.GPU: {"num_gpus": 1, "num_cpus": 1},
     Lane.CPU: {"num_gpus": 0, "num_cpus": 0, "resources": {CPU_LANE_RESOURCE: CPUS_PER_WORKER}},
 }
-# Two at a replica: one decodes while the other's batch is on the GPU.
-SEGMENTS_PER_WORKER = 2
 # Serve counts a request twice, queued and running, until a replica has accepted it, and a young replica on a busy
 # machine takes seconds for that: without a delay, three in ten cold starts bought a second GPU, and on two cores that
 # were busy with models and a browser 5 s did not always do. The first replica is never delayed.
@@ -105,12 +103,12 @@ def _model(lane: Lane, settings: ServiceSettings) -> Any:
         SegmentModel,
         name=_DEPLOYMENTS[lane],
         ray_actor_options=_ACTOR_OPTIONS[lane],
-        max_ongoing_requests=SEGMENTS_PER_WORKER,
+        max_ongoing_requests=settings.segments_per_worker[lane],
         graceful_shutdown_wait_loop_s=0.2,
         autoscaling_config=AutoscalingConfig(
             min_replicas=0,
             max_replicas=settings.max_workers[lane],
-            target_ongoing_requests=SEGMENTS_PER_WORKER,
+            target_ongoing_requests=settings.segments_per_worker[lane],
             upscale_delay_s=_SECOND_REPLICA_DELAY_S,
             downscale_delay_s=settings.idle_limit_s,
             downscale_to_zero_delay_s=settings.idle_limit_s,
@@ -225,7 +223,7 @@ def _policy(settings: ServiceSettings, storage_uri: str) -> DispatchPolicy:
     return DispatchPolicy(
         storage_uri=storage_uri,
         max_workers=_workers(settings),
-        segments_per_worker=SEGMENTS_PER_WORKER,
+        segments_per_worker={lane: settings.segments_per_worker[lane] for lane in _lanes(settings)},
         segment_s=settings.segment_s,
         media_s_per_worker=settings.media_s_per_worker,
     )

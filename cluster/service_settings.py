@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from pipelines.logs import Format, Level
 
-# A replica of the CPU lane runs two segments side by side.
+# So many cores of a node of the CPU lane are one replica's.
 CPUS_PER_WORKER = 2
 _LISTS = ("media_roots", "media_storage", "model_places")
 
@@ -35,6 +35,7 @@ class ServiceSettings:
     keep_days: float | None
     public_docs: bool
     max_workers: Mapping[str, int]  # by lane; 0: the lane's analyzers run on the other one
+    segments_per_worker: Mapping[str, int]  # by lane
     idle_limit_s: float
     segment_s: float
     media_s_per_worker: float

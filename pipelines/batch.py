@@ -7,6 +7,7 @@ nothing else asks for anything. Frames stay inside the actors; only tasks and re
 import contextlib
 import json
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ _RAY_DATA_NAMESPACES = {
     "_dataset_stats_summary_actor",
 }
 _MOST_BLOCKS = 2000
+_WAITING = 2  # tasks that an actor has been given and not begun
 _JUDGED_FROM = 20  # so many media must have been tried before too many errors end a job
 
 
@@ -132,6 +134,8 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
 
     gpus = 1 if job.max_gpus and lane == "gpu" else 0
     actors = wanted_actors(job, sum(task.media_s for task in tasks.values()))
+    cores = len(os.sched_getaffinity(0))
+    at_once = job.segments_at_once or KINDS[job.kind].at_once(job, lane, cores)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.op_resource_reservation_enabled = False  # it would keep small nodes half idle
@@ -146,8 +150,8 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
         num_gpus=gpus,
         compute=ray.data.ActorPoolStrategy(
             size=actors,
-            max_concurrent_calls_per_actor=job.segments_at_once,
-            max_tasks_in_flight_per_actor=2 * job.segments_at_once,
+            max_concurrent_calls_per_actor=at_once,
+            max_tasks_in_flight_per_actor=at_once + _WAITING,
             enable_true_multi_threading=True,
         ),
     )

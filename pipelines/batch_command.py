@@ -86,7 +86,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
         plan_segments(1.0, given.segment_s)
     except ValueError as error:
         parser.error(str(error))
-    if not names or given.max_gpus < 0 or given.segments_at_once < 1 or not 0 <= given.max_error_share <= 1:
+    if not names or given.max_gpus < 0 or given.segments_at_once < 0 or not 0 <= given.max_error_share <= 1:
         parser.error("at least one analyzer, --max-gpus 0 or more, --max-error-share from 0 to 1")
     return BatchJob(
         inputs=tuple(given.input),
@@ -140,7 +140,12 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
     if kind != "images":
         add("--segment-s", type=float, default=60.0)
     add("--max-gpus", type=int, default=1, help="0 runs on CPUs")
-    add("--segments-at-once", type=int, default=2, help="segments that share one model, each with its own decoder")
+    add(
+        "--segments-at-once",
+        type=int,
+        default=0,
+        help="segments that share one GPU's models, each with a decoder of its own; 0: as the machine's cores allow",
+    )
     add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
     add("--log-format", default="text", choices=["text", "json"], help="of the log's lines on standard error")
     parser.set_defaults(fps=None, sampling="", decoder="", hardware_decoding=False, segment_s=60.0)

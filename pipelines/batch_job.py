@@ -22,7 +22,7 @@ class BatchJob:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     segment_s: float = 60.0
     max_gpus: int = 1
-    segments_at_once: int = 2
+    segments_at_once: int = 0  # as many as suit the cores of the machine that drives the job
     media_s_per_gpu: float = 300.0  # another GPU only when it has this much to do
     max_error_share: float = 0.5
     resume: bool = False
@@ -128,6 +128,10 @@ class Kind(Protocol):
     """What differs between jobs on videos, sound and pictures."""
 
     unit: str  # what tasks are called in messages
+
+    def at_once(self, job: BatchJob, lane: str, cores: int) -> int:
+        """How many tasks share the models of an actor on a machine of so many cores."""
+        ...
 
     def plan(self, job: BatchJob, finished: Mapping[str, Outcome]) -> Plan:
         """What is to be done; `finished` are the outcomes that an earlier run has left. Raises MediaError."""

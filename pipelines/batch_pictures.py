@@ -25,6 +25,7 @@ from pipelines.sinks import write_part
 from pipelines.video import SegmentAnalyzer
 
 PICTURES_TOGETHER = 128
+_BUNDLES_AT_ONCE = 2  # each is read by as many processes as there are cores
 _MEDIA_S = 0.5  # a picture is about as much work as so many seconds of video
 _THE_SEGMENT = Segment(0, 0.0, 0.0, last=True)
 
@@ -60,6 +61,9 @@ class PictureJobs:
 
     unit = "bundles of pictures"
     together: int = PICTURES_TOGETHER
+
+    def at_once(self, job: BatchJob, lane: str, cores: int) -> int:
+        return _BUNDLES_AT_ONCE
 
     def plan(self, job: BatchJob, finished: Mapping[str, Outcome]) -> Plan:
         uris = list_media(job.inputs, job.kind)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.analyzers import lane_of
 from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
+from pipelines.devices import AT_ONCE_ON_CPUS, segments_at_once
 from pipelines.errors import MediaError, without_query
 from pipelines.fitting import fitting
 from pipelines.inputs import list_media
@@ -25,6 +26,9 @@ class SegmentJobs:
     """See Kind."""
 
     unit = "segments"
+
+    def at_once(self, job: BatchJob, lane: str, cores: int) -> int:
+        return segments_at_once(cores, job.media_s_per_gpu, job.segment_s) if lane == "gpu" else AT_ONCE_ON_CPUS
 
     def plan(self, job: BatchJob, finished: Mapping[str, Outcome]) -> Plan:
         tasks, result = plan(job, DecodeProcesses().probe)

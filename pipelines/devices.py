@@ -1,6 +1,9 @@
-"""Where models run."""
+"""Where models run, and how many segments share them."""
 
 from importlib.util import find_spec
+
+_LEAST_AT_ONCE, _MOST_AT_ONCE = 2, 16
+AT_ONCE_ON_CPUS = 2  # where the model itself takes the cores: one is read while the other is understood
 
 
 def pick_device() -> str:
@@ -10,3 +13,13 @@ def pick_device() -> str:
     import torch  # noqa: PLC0415
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def segments_at_once(cores: float, media_s_per_worker: float, segment_s: float) -> int:
+    """How many segments of `segment_s` seconds share one worker's models; each is decoded by one core.
+
+    As many as there are cores, and two whose frames wait for the models or whose records are written. No more than the
+    seconds of media that another worker is bought for: they would find nothing left.
+    """
+    share = int(media_s_per_worker // segment_s)
+    return max(_LEAST_AT_ONCE, min(int(cores) + 2, share, _MOST_AT_ONCE))

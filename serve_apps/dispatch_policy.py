@@ -18,7 +18,7 @@ class DispatchPolicy:
 
     storage_uri: str
     max_workers: Mapping[Lane, int]
-    segments_per_worker: int = 2
+    segments_per_worker: Mapping[Lane, int]
     segment_s: float = 60.0
     media_s_per_worker: float = 300.0
     lease_s: float = 15.0

@@ -120,7 +120,7 @@ class Dispatcher:
     async def _room(self, lane: Lane) -> int:
         pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
         self._pending |= pending_s > 0
-        limit = wanted_workers(pending_s, lane, self._policy) * self._policy.segments_per_worker
+        limit = wanted_workers(pending_s, lane, self._policy) * self._policy.segments_per_worker[lane]
         return limit - sum(key.lane is lane for key in self._running)
 
     def _keep(self, tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:

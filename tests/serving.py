@@ -141,7 +141,7 @@ def _dispatcher(served: Served, service: Service) -> Dispatcher:
         queue=DatabaseQueue(service.store.engine, time.time),
         run_segment={Lane.GPU: run, Lane.CPU: run},
         probe=_probe,
-        policy=DispatchPolicy(storage_uri=str(served.storage), max_workers={Lane.GPU: 1, Lane.CPU: 1}, segment_s=4.0),
+        policy=DispatchPolicy(str(served.storage), dict.fromkeys(Lane, 1), dict.fromkeys(Lane, 2), segment_s=4.0),
         owner="tests",
         lane_of=service.catalog.lane_of,
         access=access_to(service.objects),

@@ -148,7 +148,9 @@ def test_lost_doubled_and_late_tickets_lose_and_double_nothing(way: tuple[str, E
         yield {"report": {"frames": 1, "parts": {}}, "instance": "w", "busy_s": 0.1}
 
     def dispatcher(owner: str) -> Dispatcher:
-        policy = DispatchPolicy("/results", {Lane.GPU: 2}, segment_s=5.0, media_s_per_worker=5.0, poll_s=0.2)
+        policy = DispatchPolicy(
+            "/results", {Lane.GPU: 2}, {Lane.GPU: 2}, segment_s=5.0, media_s_per_worker=5.0, poll_s=0.2
+        )
         queue = DatabaseQueue(engine, monotonic)
         return Dispatcher(queue, {Lane.GPU: run_segment}, lambda _uri: INFO, policy, owner, lambda _name: "gpu")
 

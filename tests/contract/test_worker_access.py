@@ -91,7 +91,7 @@ def analyse(engine: Engine, objects: Objects, *uris: str) -> tuple[Analysis, Sto
         DatabaseQueue(engine, lambda: 1000.0),
         {Lane.GPU: run_on_a_bare_machine},
         DecodeProcesses(idle_limit_s=1.0).probe,
-        DispatchPolicy(objects.base_uri, {Lane.GPU: 1}, poll_s=0.05),
+        DispatchPolicy(objects.base_uri, {Lane.GPU: 1}, {Lane.GPU: 2}, poll_s=0.05),
         "test",
         lambda _name: Lane.GPU,
         access_to(objects),

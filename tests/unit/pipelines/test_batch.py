@@ -92,6 +92,9 @@ class Notes:
     def __init__(self) -> None:
         self.whole: list[list[str]] = []
 
+    def at_once(self, job: BatchJob, lane: str, cores: int) -> int:
+        raise AssertionError("nothing is to be done")
+
     def plan(self, job: BatchJob, finished: object) -> Plan:
         raise AssertionError("it is planned already")
 

@@ -18,7 +18,9 @@ from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
 from serve_apps.worker_access import WorkerAccess
 
-POLICY = DispatchPolicy(storage_uri="/results", max_workers={Lane.GPU: 4}, media_s_per_worker=300.0, poll_s=0.01)
+POLICY = DispatchPolicy(
+    storage_uri="/results", max_workers={Lane.GPU: 4}, segments_per_worker={Lane.GPU: 2}, poll_s=0.01
+)
 SAME_DISK = WorkerAccess()
 PARTS = {"labels": "/results/part"}
 INFO = MediaInfo(
@@ -210,7 +212,7 @@ def test_a_full_disk_is_an_outage_that_is_nobodys_attempt() -> None:
 
 def test_one_worker_is_never_given_more_than_its_share() -> None:
     queue, _workers = dispatch(20)
-    assert queue.most_at_once == POLICY.segments_per_worker
+    assert queue.most_at_once == POLICY.segments_per_worker[Lane.GPU]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ from serve_apps.traces_otel import OpenTelemetryTraces
 from tests.service import BEARER, INFO, Running, build_prober
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-POLICY = DispatchPolicy(storage_uri="/results", max_workers={Lane.GPU: 1}, poll_s=0.01)
+POLICY = DispatchPolicy(
+    storage_uri="/results", max_workers={Lane.GPU: 1}, segments_per_worker={Lane.GPU: 2}, poll_s=0.01
+)
 WORKER: dict[str, Any] = {
     "name": "i-1",
     "node_type": "gpu",
