@@ -72,7 +72,8 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
     """
     last = ""
     for _attempt in range(_REVIVALS):
-        _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
+        # Killed, as by a crash: Ray's parts, told to end together, may take down the wrong end (see cluster/keeper.py).
+        _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
         # Ray refuses to start while this names a head, even a dead one.
         (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
         state.prepare()
@@ -82,7 +83,7 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
             last = str(error)
         else:
             return card
-    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)))
+    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
     raise ClusterError(f"{last}\n`aima down` ends its workers and clears the way for a new cluster")
 
 
@@ -125,13 +126,13 @@ def remove(state: StateDir, card: ClusterCard) -> None:
     state.forget(card)
 
 
-def _stop_all(card: ClusterCard, left: Callable[[], list[psutil.Process]]) -> None:
+def _stop_all(card: ClusterCard, left: Callable[[], list[psutil.Process]], grace_s: float = _STOP_GRACE_S) -> None:
     for _round in range(_STOP_ROUNDS):  # what ends may just have started something
         alive = left()
         _started[:] = [child for child in _started if child.poll() is None]
         if not alive:
             return
-        _stop(alive)
+        _stop(alive, grace_s)
     raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left()]}")
 
 
@@ -225,12 +226,12 @@ def _drain(state: StateDir, card: ClusterCard) -> None:
         raise ClusterError(f"the orchestrator could not end all instances: {error}; see {state.logs}") from error
 
 
-def _stop(everything: list[psutil.Process]) -> None:
-    """SIGTERM to all, SIGKILL to whatever is left after the grace."""
-    for process in everything:
+def _stop(everything: list[psutil.Process], grace_s: float) -> None:
+    """SIGTERM to all, SIGKILL to whatever is left after the grace; with no grace, SIGKILL alone."""
+    for process in everything if grace_s else ():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _gone, alive = psutil.wait_procs(everything, timeout=_STOP_GRACE_S)
+    _gone, alive = psutil.wait_procs(everything, timeout=grace_s)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

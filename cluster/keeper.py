@@ -16,6 +16,7 @@ from typing import NoReturn
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0
 _POLL_S = 0.05
+_GCS = "gcs_server"
 
 
 def adopt_orphans() -> None:
@@ -44,13 +45,17 @@ def children() -> dict[int, str]:
 
 
 def end_children(grace_s: float = _GRACE_S) -> None:
-    """SIGTERM to all, SIGKILL to whatever is left after the grace; returns when none is left."""
+    """SIGTERM to all, SIGKILL to whatever is left after the grace; returns when none is left.
+
+    Ray's GCS is killed, first. Told to end together with the raylet, it may write down that the node has left and no
+    more that its actors are to be started elsewhere: then they live nowhere, and Serve never comes back.
+    """
     deadline, told = time.monotonic() + grace_s, set[int]()
     while alive := children():
         late = time.monotonic() > deadline
-        for pid in alive:
+        for pid in sorted(alive, key=lambda pid: alive[pid] != _GCS):
             if late or pid not in told:  # what ends may leave children of its own to us
-                _send(pid, signal.SIGKILL if late else signal.SIGTERM)
+                _send(pid, signal.SIGKILL if late or alive[pid] == _GCS else signal.SIGTERM)
         told |= alive.keys()
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
@@ -68,8 +73,7 @@ def keep() -> int:
     def end(_signal: int, _frame: object) -> None:
         nonlocal told
         told = True
-        for pid in children():
-            _send(pid, signal.SIGTERM)
+        end_children()
 
     signal.signal(signal.SIGTERM, end)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
