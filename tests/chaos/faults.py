@@ -21,6 +21,7 @@ from tests.chaos.stage import Stage, locked, sqlite_path
 from tests.chaos.verdict import Blind
 from tests.processes import words
 
+_TAKES_ALONG_S = 10.0
 _PARTS = ("gcs_server", "raylet", "ServeController", "ProxyActor", "monitor.py", "dashboard")
 Strikes = Callable[[Stage, random.Random], AbstractContextManager[str]]
 
@@ -106,7 +107,10 @@ def head_part_killed(stage: Stage, chance: random.Random) -> Iterator[str]:
             victim = chance.choice(sorted(victims, key=lambda p: p.pid))
             what = title(victim)
             kill([victim])
-            time.sleep(1.0)  # a dead part takes the others along, or not
+            # A dead part takes the others along, or not; until then the API may still answer, and nothing be started.
+            deadline = time.monotonic() + _TAKES_ALONG_S
+            while time.monotonic() < deadline and any("cluster.head" in words(p) for p in stage.head_processes()):
+                time.sleep(0.2)
             stage.start_again()
         yield f"{what} of the head was killed" if what else ""
 
