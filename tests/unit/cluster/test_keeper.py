@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -112,3 +113,31 @@ def test_it_knows_its_own_children_only() -> None:
             assert os.getppid() not in keeper.children()
         finally:
             process.kill()
+
+
+_TOLD = """#!/bin/sh
+trap 'echo told >> {}; exit' TERM
+echo ready
+while :; do sleep 0.05; done
+"""
+_TWO = """
+import subprocess, sys
+from cluster import keeper
+for path in sys.argv[1:]:
+    subprocess.Popen([path], stdout=subprocess.PIPE).stdout.readline()
+keeper.end_children(grace_s=10)
+print(keeper.children())
+"""
+
+
+def test_rays_gcs_is_killed_and_the_others_are_told(tmp_path: Path) -> None:
+    """Told together with the raylet, it would write down the node's end and not that its actors are to move."""
+    programs = [tmp_path / "raylet", tmp_path / "gcs_server"]
+    for program in programs:
+        program.write_text(_TOLD.format(program.with_suffix(".told")))
+        program.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", _TWO, *map(str, programs)], capture_output=True, check=True, timeout=30
+    )
+    assert done.stdout.strip() == b"{}"
+    assert [program.with_suffix(".told").exists() for program in programs] == [True, False]
