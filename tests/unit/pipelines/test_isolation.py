@@ -99,6 +99,7 @@ def test_a_picture_that_crashes_or_hangs_its_decoder_is_an_error(tmp_path: Path)
         os.kill(decoding_process(), signal.SIGSEGV)
         with pytest.raises(MediaError, match=r"stuck\.png: the decoder crashed \(SIGSEGV\)"):
             waiting.result(30)
+    processes._stall_limit_s = 60.0  # it starts a process first
     assert len(processes.picture(str(good), lambda height, width: [(8, 8)])) == 1
 
 
