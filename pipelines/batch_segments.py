@@ -19,6 +19,7 @@ from pipelines.sources import MediaInfo
 from pipelines.video import SegmentAnalyzer, SegmentTask
 
 Probe = Callable[[str], MediaInfo]
+_LOCAL_FILES_PER_PROBER = 100
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _error(error: MediaError) -> Outcome:
 
 
 def _probed(uris: Sequence[str], probe: Probe) -> Iterator[tuple[str, MediaInfo | MediaError]]:
-    """Headers, several at a time: with remote media it is waiting, not work."""
+    """Headers, several at a time."""
 
     def one(uri: str) -> tuple[str, MediaInfo | MediaError]:
         try:
@@ -111,5 +112,13 @@ def _probed(uris: Sequence[str], probe: Probe) -> Iterator[tuple[str, MediaInfo 
         except MediaError as error:
             return uri, error
 
-    with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(_probers(uris)) as pool:
         yield from pool.map(one, uris)
+
+
+def _probers(uris: Sequence[str]) -> int:
+    """How many read headers: with remote media it is waiting; of local files many are done while a process starts."""
+    cores = os.cpu_count() or 1
+    if any("://" in uri and not uri.startswith("file://") for uri in uris):
+        return min(8, 2 * cores)
+    return max(1, min(cores, len(uris) // _LOCAL_FILES_PER_PROBER))

@@ -12,7 +12,6 @@ import av.error
 from av.codec.hwaccel import HWAccel
 
 from pipelines.errors import MediaError, NoAudio, NoVideo
-from pipelines.http_file import open_http
 
 _OPEN_TIMEOUT_S = 20.0
 _READ_TIMEOUT_S = 60.0
@@ -141,6 +140,8 @@ def _open(uri: str, hwaccel: HWAccel | None = None) -> Any:
         return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES, hwaccel=hwaccel)
     if scheme in ("http", "https"):
         # Not opened by FFmpeg: it would go wherever it is sent.
+        from pipelines.http_file import open_http  # noqa: PLC0415 - half the start of a process for local files
+
         return av.open(open_http(uri), options=options, hwaccel=hwaccel)
     if scheme not in ("", "file"):
         raise MediaError(uri, f"cannot read {scheme}:// addresses")

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.errors import MediaError
-from pipelines.http_file import open_http
 from pipelines.sources import PICTURE_FORMATS
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -81,6 +80,8 @@ def _stream(uri: str) -> Any:
     if "://" not in uri or uri.startswith("file://"):
         return Path(uri.removeprefix("file://")).open("rb")
     if uri.startswith(("http://", "https://")):
+        from pipelines.http_file import open_http  # noqa: PLC0415
+
         return open_http(uri)
     from pyarrow import fs  # noqa: PLC0415
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.errors import MediaError, NoAudio, NoVideo
-from pipelines.http_file import open_http
 from pipelines.media_types import sniff
 
 _CUT_POINTS_APART_S = 10.0
@@ -141,6 +140,8 @@ def read_head(uri: str) -> bytes:
     """A file's first bytes; none where they cannot be read so: then probing says why."""
     try:
         if uri.startswith(("http://", "https://")):
+            from pipelines.http_file import open_http  # noqa: PLC0415
+
             with open_http(uri) as remote:
                 return bytes(remote.read(_HEAD_BYTES))
         if "://" not in uri or uri.startswith("file://"):
