@@ -144,7 +144,7 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         # The documentation is a page for browsers, which have no key; it is open on this machine only.
         public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),
         max_workers={"gpu": _gpu_workers(settings), "cpu": _cpu_workers(settings)},
-        segments_per_worker=segments_per_worker(settings, os.cpu_count() or 1),
+        segments_per_worker=segments_per_worker(settings),
         idle_limit_s=settings.scaling.idle_limit_s,
         segment_s=settings.scaling.segment_s,
         media_s_per_worker=settings.scaling.media_s_per_worker,

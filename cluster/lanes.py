@@ -27,13 +27,9 @@ def resource_flags(shape: NodeTypeSettings) -> list[str]:
     return [f"--num-cpus={cpus:g}", f"--num-gpus={gpus:g}", f"--resources={json.dumps(resources)}"]
 
 
-def segments_per_worker(settings: Settings, cores_here: int) -> dict[str, int]:
-    """How many segments a replica of each lane runs side by side; of several kinds of worker the smallest decides.
-
-    `cores_here`: those of this machine, where the cloud "local" has its workers.
-    """
-    shapes = [shape for shape in settings.node_types.values() if shape.gpus]
-    cores = min((_cores_per_gpu(shape, cores_here) for shape in shapes), default=0.0)
+def segments_per_worker(settings: Settings) -> dict[str, int]:
+    """How many segments a replica of each lane runs side by side; of several kinds of worker the smallest decides."""
+    cores = min((_cores_per_gpu(shape) for shape in settings.node_types.values() if shape.gpus), default=0.0)
     scaling = settings.scaling
     return {
         "gpu": segments_at_once(cores, scaling.media_s_per_worker, scaling.segment_s),
@@ -41,7 +37,8 @@ def segments_per_worker(settings: Settings, cores_here: int) -> dict[str, int]:
     }
 
 
-def _cores_per_gpu(shape: NodeTypeSettings, cores_here: int) -> float:
+def _cores_per_gpu(shape: NodeTypeSettings) -> float:
+    """Those that machines have at least. The GPU of one of this machine may be none but in name: two segments it is."""
     if set(shape.clouds) <= set(RENTED):
         return max(shape.cpus / shape.gpus, shape.min_vcpus_per_gpu)
-    return min(shape.cpus, cores_here) / shape.gpus if "local" in shape.clouds else shape.cpus / shape.gpus
+    return AT_ONCE_ON_CPUS if "local" in shape.clouds else shape.cpus / shape.gpus

@@ -29,7 +29,9 @@ class SegmentJobs:
     unit = "segments"
 
     def at_once(self, job: BatchJob, lane: str, cores: int) -> int:
-        return segments_at_once(cores, job.media_s_per_gpu, job.segment_s) if lane == "gpu" else AT_ONCE_ON_CPUS
+        if lane == "cpu" or not job.max_gpus:
+            return AT_ONCE_ON_CPUS
+        return segments_at_once(cores, job.media_s_per_gpu, job.segment_s)
 
     def plan(self, job: BatchJob, finished: Mapping[str, Outcome]) -> Plan:
         tasks, result = plan(job, DecodeProcesses().probe)

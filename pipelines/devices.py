@@ -18,8 +18,9 @@ def pick_device() -> str:
 def segments_at_once(cores: float, media_s_per_worker: float, segment_s: float) -> int:
     """How many segments of `segment_s` seconds share one worker's models; each is decoded by one core.
 
-    As many as there are cores, and two whose frames wait for the models or whose records are written. No more than the
-    seconds of media that another worker is bought for: they would find nothing left.
+    As many as there are cores, but no more than the seconds of media that another worker is bought for: it would find
+    nothing left. Only for machines with a GPU: where the models themselves take the cores, more segments at once make
+    larger batches in more memory, and all of them slower.
     """
     share = int(media_s_per_worker // segment_s)
-    return max(_LEAST_AT_ONCE, min(int(cores) + 2, share, _MOST_AT_ONCE))
+    return max(_LEAST_AT_ONCE, min(int(cores), share, _MOST_AT_ONCE))

@@ -140,7 +140,7 @@ def ray_data(job: Job) -> Outcome:
 
 
 def serve(job: Job) -> Outcome:
-    """Ours as requests: segments on a warm replica of the service's deployment, four at a time as on two cores."""
+    """Ours as requests: segments on a warm replica of the service's deployment, four at a time."""
     from ray import serve as ray_serve
 
     from cluster import lean

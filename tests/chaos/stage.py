@@ -199,7 +199,7 @@ def _settings(folder: Path, hub_port: int, public_port: int, database_url: str, 
         scaling=ScalingSettings(idle_limit_s=5, segment_s=5, media_s_per_worker=30, join_timeout_s=40, cool_down_s=5),
         overlay=overlay,
         budgets=BudgetSettings(per_hour_usd=None, per_day_usd=None, per_month_usd=None),
-        node_types={"gpu": NodeTypeSettings(cpus=2, gpus=1, max_count=2, clouds=("runpod", "vastai"))},
+        node_types={"gpu": NodeTypeSettings(cpus=2, min_vcpus_per_gpu=2, max_count=2, clouds=("runpod", "vastai"))},
     ).resolved()
 
 
