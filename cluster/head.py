@@ -15,7 +15,7 @@ from cluster import keeper, lean
 from cluster.config import load_settings
 from cluster.lanes import ray_resources, segments_per_worker
 from cluster.ray_node import INLINE_RESULTS, patience
-from cluster.service_settings import CPUS_PER_WORKER, IF_LOST, ServiceSettings
+from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
 
@@ -199,13 +199,14 @@ def _end_early(_signal: int, _frame: object) -> None:
 def _deploy(service: str, deployed: Path, environment: Mapping[str, str]) -> int:
     """Give Serve the service to run; returns the exit code.
 
-    A restarted head with the same service gets it back from Ray, and another deployment would replace the replicas that
-    have lived on: only a Serve that is lost is deployed again.
+    Nothing to do for a restarted head with the same service: Serve brings it back by itself, and another deployment
+    would replace the replicas that have lived on.
     """
     code = Path(__file__).with_name("service.py").read_bytes()
     digest = hashlib.sha256(service.encode() + code).hexdigest()
-    same = deployed.exists() and deployed.read_text(encoding="utf-8") == digest
-    command = [sys.executable, "-m", "cluster.service", *([IF_LOST] if same else [])]
+    if deployed.exists() and deployed.read_text(encoding="utf-8") == digest:
+        return 0
+    command = [sys.executable, "-m", "cluster.service"]
     done = subprocess.run(command, input=service.encode(), env=environment, check=False)  # noqa: S603
     if done.returncode == 0:
         write_private(deployed, digest)

@@ -20,8 +20,7 @@ from cluster.catalog import catalog
 from cluster.database import open_engine
 from cluster.fleet_reader import FleetReader
 from cluster.lanes import CPU_LANE_RESOURCE
-from cluster.serve_recovery import serve_is_lost
-from cluster.service_settings import CPUS_PER_WORKER, IF_LOST, ServiceSettings
+from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.steady_clock import SteadyClock
 from cluster.storage import open_storage
 from cluster.tickets import open_tickets
@@ -259,12 +258,10 @@ def _workers(settings: ServiceSettings) -> dict[Lane, int]:
 
 
 def main() -> None:
-    """Deploy with the settings that come as JSON on standard input, then leave; with IF_LOST, only if Serve is lost."""
+    """Deploy with the settings that come as JSON on standard input, then leave."""
     settings = ServiceSettings.from_json(sys.stdin.read())
     ray.init(address=os.environ["RAY_ADDRESS"], namespace="serve", log_to_driver=False)
-    lost = serve_is_lost()
-    if lost or IF_LOST not in sys.argv:
-        deploy(settings)
+    deploy(settings)
 
 
 if __name__ == "__main__":

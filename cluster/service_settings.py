@@ -8,8 +8,6 @@ from pipelines.logs import Format, Level
 
 # So many cores of a node of the CPU lane are one replica's.
 CPUS_PER_WORKER = 2
-# Told to the process that deploys: leave a Serve alone that runs, or is being started again by Ray.
-IF_LOST = "--if-lost"
 _LISTS = ("media_roots", "media_storage", "model_places")
 
 
