@@ -17,7 +17,7 @@ from cluster.clouds import access_variables
 from cluster.environment import storage_access, without_secrets
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
-from cluster.processes import MARKER, head_processes, processes
+from cluster.processes import MARKER, head_processes, processes, words
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
 
@@ -72,7 +72,7 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
     """
     last = ""
     for _attempt in range(_REVIVALS):
-        # Killed, as by a crash: Ray's parts, told to end together, may take down the wrong end (see cluster/keeper.py).
+        # Killed, as by a crash: told to end together, Ray's parts may note half of their end (see keeper.end_children).
         _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
         # Ray refuses to start while this names a head, even a dead one.
         (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
@@ -149,16 +149,10 @@ def _comes_back(state: StateDir, card: ClusterCard) -> bool:
     deadline = time.monotonic() + _API_RESTART_S
     while not is_ready(card):
         head = head_processes(card.cluster_id, state.ray_dir(card.cluster_id))
-        if time.monotonic() > deadline or not any("cluster.head" in _words(process) for process in head):
+        if time.monotonic() > deadline or not any("cluster.head" in words(process) for process in head):
             return False
         time.sleep(0.2)
     return True
-
-
-def _words(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
 
 
 def _new_card(settings: Settings) -> ClusterCard:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -16,8 +16,8 @@ def processes(cluster_id: str) -> Iterator[psutil.Process]:
 
     Children inherit the mark, but Ray's agents and dashboard modules write their titles over it.
     """
-    marked = [process for process in psutil.process_iter() if _environment(process).get(MARKER) == cluster_id]
-    yield from _alive(_with_descendants(marked).values())
+    marked = [process for process in psutil.process_iter() if environment(process).get(MARKER) == cluster_id]
+    yield from filter(lives, _with_descendants(marked).values())
 
 
 def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
@@ -27,18 +27,33 @@ def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
     the parent gone, but Ray has sent their output into its session's directory `ray_dir`.
     """
     everything = list(psutil.process_iter())
-    marked = [p for p in everything if _environment(p).get(MARKER) == cluster_id]
+    marked = [p for p in everything if environment(p).get(MARKER) == cluster_id]
     # Rented from a fake cloud on this machine, workers carry no mark of the cluster's, yet write beside its head.
-    workers = _with_descendants([p for p in everything if _WORKERS_MARKER in _environment(p)])
+    workers = _with_descendants([p for p in everything if _WORKERS_MARKER in environment(p)])
     writing = [p for p in everything if _writes_below(p, ray_dir)]
     found = _with_descendants([*marked, *writing])
-    return list(_alive(process for pid, process in found.items() if pid not in workers))
+    return [process for pid, process in found.items() if pid not in workers and lives(process)]
 
 
-def _environment(process: psutil.Process) -> dict[str, str]:
-    with contextlib.suppress(psutil.Error):
+def environment(process: psutil.Process) -> dict[str, str]:
+    """The variables that it was started with; none once it has ended."""
+    with contextlib.suppress(psutil.Error, OSError):
         return process.environ()
     return {}
+
+
+def words(process: psutil.Process) -> list[str]:
+    """Its command line; nothing once it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether it has not ended; a zombie has."""
+    with contextlib.suppress(psutil.Error):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _writes_below(process: psutil.Process, directory: Path) -> bool:
@@ -53,10 +68,3 @@ def _with_descendants(roots: list[psutil.Process]) -> dict[int, psutil.Process]:
         with contextlib.suppress(psutil.Error):
             found |= {child.pid: child for child in process.children(recursive=True)}
     return found
-
-
-def _alive(found: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
-    for process in found:
-        with contextlib.suppress(psutil.Error):
-            if process.status() != psutil.STATUS_ZOMBIE:
-                yield process

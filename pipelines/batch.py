@@ -8,10 +8,8 @@ import contextlib
 import json
 import math
 import os
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from pipelines import logs
@@ -68,8 +66,6 @@ def run(job: BatchJob) -> BatchResult:
 
     Raises MediaError for inputs that name nothing, TooManyErrors, OtherJob.
     """
-    # It takes a second, in which the media are looked at.
-    threading.Thread(target=import_module, args=("ray.data",), daemon=True).start()
     kind, outcomes = KINDS[job.kind], Outcomes(job.output_uri)
     plan = kind.plan(job, outcomes.begin(job.identity(), job.resume))
     result = plan.result

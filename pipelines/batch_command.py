@@ -87,7 +87,9 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
     except ValueError as error:
         parser.error(str(error))
     if not names or given.max_gpus < 0 or given.segments_at_once < 0 or not 0 <= given.max_error_share <= 1:
-        parser.error("at least one analyzer, --max-gpus 0 or more, --max-error-share from 0 to 1")
+        parser.error(
+            "give an analyzer or more, --max-gpus and --segments-at-once from 0, --max-error-share from 0 to 1"
+        )
     return BatchJob(
         inputs=tuple(given.input),
         output_uri=given.output,
@@ -144,7 +146,7 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
         "--segments-at-once",
         type=int,
         default=0,
-        help="segments that share one GPU's models, each with a decoder of its own; 0: as the machine's cores allow",
+        help="segments that share one GPU's models, each with its own decoder; 0: one a core, two without a GPU",
     )
     add("--max-error-share", type=float, default=0.5, help="end the job when more of its media fail (0 to 1)")
     add("--log-format", default="text", choices=["text", "json"], help="of the log's lines on standard error")

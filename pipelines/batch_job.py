@@ -22,7 +22,7 @@ class BatchJob:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     segment_s: float = 60.0
     max_gpus: int = 1
-    segments_at_once: int = 0  # as many as suit the cores of the machine that drives the job
+    segments_at_once: int = 0  # 0: see Kind.at_once
     media_s_per_gpu: float = 300.0  # another GPU only when it has this much to do
     max_error_share: float = 0.5
     resume: bool = False

@@ -14,12 +14,11 @@ from typing import Any
 import psutil
 
 from cluster import embedded
-from cluster.processes import head_processes, processes
+from cluster.processes import environment, head_processes, processes, words
 from cluster.settings import Settings
 from tests.integration.conftest import Running
 from tests.integration.test_first_light import expected_indices, frame_indices, running_pids
 from tests.jobs import ray_token
-from tests.processes import environment, words
 from tests.waiting import wait_until
 
 

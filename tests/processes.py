@@ -1,29 +1,8 @@
-"""What is asked of other processes, any of which may end before it has answered."""
-
-import contextlib
+"""The processes that a test has started."""
 
 import psutil
 
-
-def words(process: psutil.Process) -> list[str]:
-    """Its command line; nothing once it has ended."""
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def environment(process: psutil.Process) -> dict[str, str]:
-    """The variables that it was started with; none once it has ended."""
-    with contextlib.suppress(psutil.Error, OSError):
-        return process.environ()
-    return {}
-
-
-def lives(process: psutil.Process) -> bool:
-    """Whether it has not ended; a zombie has."""
-    with contextlib.suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
+from cluster.processes import lives, words
 
 
 def children_with(word: str) -> list[psutil.Process]:

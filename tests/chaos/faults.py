@@ -16,10 +16,10 @@ from pathlib import Path
 
 import psutil
 
+from cluster.processes import words
 from tests.chaos.schedule import Habit
 from tests.chaos.stage import Stage, locked, sqlite_path
 from tests.chaos.verdict import Blind
-from tests.processes import words
 
 _TAKES_ALONG_S = 10.0
 _PARTS = ("gcs_server", "raylet", "ServeController", "ProxyActor", "monitor.py", "dashboard")

@@ -22,7 +22,7 @@ from cluster.database import open_engine
 from cluster.demo import live_instances
 from cluster.fake_cloud import FakeCloud
 from cluster.overlay.ports import can_bind
-from cluster.processes import head_processes, processes
+from cluster.processes import environment, head_processes, lives, processes, words
 from cluster.settings import (
     BudgetSettings,
     HttpSettings,
@@ -37,7 +37,6 @@ from tests.chaos.broker import Broker
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
 from tests.chaos.verdict import Blind, Books, Entry, Machine
-from tests.processes import environment, lives, words
 from tests.small_postgres import SmallPostgres, small_postgres
 
 _BOOT_S, _STORAGE_BYTES = 2.0, 64 * 1024**2

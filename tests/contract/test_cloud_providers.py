@@ -14,9 +14,9 @@ import pytest
 from autoscaler.errors import NoCapacity
 from autoscaler.providers import fake, local
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest
+from cluster.processes import environment, lives
 from tests.clouds import NODE_TYPE, RENTED, Cloud, rented
 from tests.kubernetes import in_cluster
-from tests.processes import environment, lives
 from tests.specs import Conversation, Exchange, require_spec, spec_is_here
 from tests.waiting import wait_until
 

@@ -17,11 +17,10 @@ import pytest
 from cluster import embedded
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
-from cluster.processes import MARKER, processes
+from cluster.processes import MARKER, processes, words
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir
 from tests.http_server import served
-from tests.processes import words
 
 CLUSTER = f"aima-test-{os.getpid()}"
 

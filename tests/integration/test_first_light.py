@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import av
-import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from cluster.client import ApiError
-from cluster.processes import processes
+from cluster.processes import environment, processes, words
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.jobs import finished, video_job
-from tests.processes import environment, words
 from tests.waiting import wait_until
 
 
@@ -45,8 +43,9 @@ def expected_indices(clip: Path) -> list[int]:
     ]
 
 
-def running_pids(cluster: Running, part: str) -> list[int]:
-    return [process.pid for process in processes(cluster.card.cluster_id) if part in " ".join(words(process))]
+def running_pids(cluster: Running, part: str, worker_only: bool = False) -> list[int]:
+    found = [p for p in processes(cluster.card.cluster_id) if part in " ".join(words(p))]
+    return [p.pid for p in found if not worker_only or "AIMA_INSTANCE" in environment(p)]
 
 
 def test_http_from_zero_to_zero_buys_one_worker(at_zero: Running) -> None:
@@ -85,9 +84,7 @@ def test_a_death_half_way_loses_and_doubles_nothing(at_zero: Running, long_clip:
         120,
     )
     worker_only = victim == "raylet"
-    pids = running_pids(at_zero, victim)
-    if worker_only:
-        pids = [pid for pid in pids if "AIMA_INSTANCE" in environment(psutil.Process(pid))]
+    pids = running_pids(at_zero, victim, worker_only)
     assert pids
     for pid in pids:
         os.kill(pid, signal.SIGKILL)

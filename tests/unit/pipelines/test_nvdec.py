@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("av")
 
+from cluster.processes import words
 from pipelines.batch_command import parse
 from pipelines.decode import FrameRequest, choose_decoder
 from pipelines.decode_nvdec import GpuDecoder, NvdecDecoder, nvdec_objection, prove
@@ -26,7 +27,7 @@ from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
 from pipelines.sources import MediaInfo, probe
 from pipelines.video import SegmentAnalyzer, SegmentTask
 from tests import gpu, media
-from tests.processes import children_with, words
+from tests.processes import children_with
 
 REQUESTS = [
     FrameRequest(Segment(0, 0.0, 2.4, last=True), EveryFrame(), (48, 80)),
