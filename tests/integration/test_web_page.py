@@ -120,7 +120,7 @@ def what_was_found_is_shown(page: Page) -> None:
     expect(page.locator(".card.transcript li")).not_to_have_count(0)
     heard = " ".join(page.locator(".card.transcript li").all_inner_texts()).lower()
     assert sum(word in heard for word in SENTENCE.lower().strip(".").split()) >= 8, heard
-    expect(page.locator(".facts")).to_contain_text(re.compile(r"\$0\.00\d+ \(\$.* per minute of media"))
+    expect(page.locator(".facts")).to_contain_text(re.compile(r"\$0\.0\d+ \(\$.* per minute of media"))
     expect(page.locator("#spend")).to_contain_text("of $300 this month")
 
 
