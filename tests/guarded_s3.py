@@ -16,28 +16,39 @@ from tests.http_server import running
 
 KEY_ID, SECRET, REGION = "AKIDTEST", "a secret that stays on the head", "eu-central-1"
 _Start = Callable[..., Any]
+App = Callable[[dict[str, Any], _Start], Iterable[bytes]]
+Way = Callable[[App, dict[str, Any], _Start], Iterable[bytes]]
+
+
+def straight(app: App, environ: dict[str, Any], start: _Start) -> Iterable[bytes]:
+    """Nothing goes wrong."""
+    return app(environ, start)
 
 
 class Guard:
     """Lets in who signs a request with the secret, or brings a presigned URL that is valid for just this request."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
+        self.way: Way = straight  # how a request comes in, and its answer out
         self.late_s = 0.0  # how far this server's clock is ahead
         self.unavailable = 0  # so many requests are turned away first
         self.presigned: list[str] = []  # method and key of each presigned request that was let in
 
     def __call__(self, environ: dict[str, Any], start: _Start) -> Iterable[bytes]:
+        return self.way(self._checked, environ, start)
+
+    def _checked(self, environ: dict[str, Any], start: _Start) -> Iterable[bytes]:
         query = dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
         if "X-Amz-Signature" in query:
             if self.unavailable:
                 self.unavailable -= 1
-                return _refuse(start, "503 Slow Down", "SlowDown")
+                return refuse(start, "503 Slow Down", "SlowDown")
             if why := self._fault(environ, query):
-                return _refuse(start, "403 Forbidden", why)
+                return refuse(start, "403 Forbidden", why)
             self.presigned.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}")
         elif f"Credential={KEY_ID}/" not in environ.get("HTTP_AUTHORIZATION", ""):
-            return _refuse(start, "403 Forbidden", "AccessDenied")
+            return refuse(start, "403 Forbidden", "AccessDenied")
         return self._app(environ, start)
 
     def _fault(self, environ: dict[str, Any], query: dict[str, str]) -> str:
@@ -66,7 +77,8 @@ def _signature(environ: dict[str, Any], query: dict[str, str]) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
-def _refuse(start: _Start, status: str, code: str) -> Iterable[bytes]:
+def refuse(start: _Start, status: str, code: str) -> Iterable[bytes]:
+    """An error as S3 gives it."""
     body = f"<Error><Code>{code}</Code></Error>".encode()
     start(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
     return [body]

@@ -1,4 +1,4 @@
-"""Chaos: `python -m tests.chaos --minutes 2 --seed 1 [--database sqlite|postgresql] [--json]`.
+"""Chaos: `python -m tests.chaos --minutes 2 --seed 1 [--database sqlite|postgresql] [--storage directory|s3]`.
 
 The whole product on a fake RunPod and a fake Vast.ai, whose machines are real Ray nodes behind the overlay, analyses
 real clips while machines, links, clouds, processes, clocks, the queue, the database and the storage fail at random.
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.run import Report, run
+from tests.chaos.stage import Parts
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--storage", choices=["directory", "s3"], default="directory")
     parser.add_argument(
         "--settle-s", type=float, default=420.0, help="the longest that what is open may take afterwards"
     )
@@ -36,7 +38,8 @@ def main() -> int:
         print(f"{time.monotonic() - started:6.1f} s  {sentence}", file=sys.stderr, flush=True)
 
     folder = Path(tempfile.mkdtemp(prefix="aima-chaos-"))
-    report = run(options.seed, options.minutes, folder, say, options.database == "postgresql", options.settle_s)
+    parts = Parts(postgres=options.database == "postgresql", s3=options.storage == "s3")
+    report = run(options.seed, options.minutes, folder, say, parts, options.settle_s)
     for violation in report.violations:
         print(f"VIOLATION: {violation}", file=sys.stderr)
     print(json.dumps(report.to_json()) if options.json else _told(report))

@@ -1,11 +1,10 @@
-"""What goes wrong on the machines: processes, the link, the database, the storage. One function a fault.
+"""What goes wrong on the machines: processes, the link, the database. One function a fault.
 
 Each is a context manager: entered it strikes and says what it did, left it mends. "" says that nothing was there to be
 struck: it comes again a little later.
 """
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -196,47 +195,6 @@ def postgres_stopped(stage: Stage, _chance: random.Random) -> Iterator[str]:
         yield "PostgreSQL stands still"
 
 
-@contextlib.contextmanager
-def storage_gone(stage: Stage, _chance: random.Random) -> Iterator[str]:
-    """Where results lie there is a file in the directory's place: every read and write fails."""
-    folder = stage.storage / "analyses"
-    away = folder.with_name("analyses.away")
-    if not folder.is_dir():
-        yield ""
-        return
-    folder.rename(away)
-    folder.touch()
-    try:
-        yield "the storage is gone"
-    finally:
-        folder.unlink()
-        away.rename(folder)
-
-
-@contextlib.contextmanager
-def disk_full(stage: Stage, _chance: random.Random) -> Iterator[str]:
-    """The storage's file system has no byte left."""
-    filler = stage.storage / "filler"
-    try:
-        _fill(filler)
-        yield "the storage's disk is full"
-    finally:
-        filler.unlink(missing_ok=True)
-
-
-def _fill(path: Path) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)
-    size = 1024**2
-    try:
-        while size:
-            try:
-                os.write(descriptor, bytes(size))
-            except OSError:
-                size //= 2
-    finally:
-        os.close(descriptor)
-
-
 def _file(stage: Stage) -> Path:
     path = sqlite_path(stage.settings.database_url)
     assert path is not None
@@ -281,10 +239,6 @@ def _only_postgres(stage: Stage) -> str:
     return "" if stage.postgres else "the database is SQLite (try --database postgresql)"
 
 
-def _only_own_disk(stage: Stage) -> str:
-    return "" if stage.storage_is_its_own else "only root may mount a disk that can be filled"
-
-
 KINDS = {
     "worker killed": Kind(worker_killed),
     "worker's part killed": Kind(worker_part_killed),
@@ -301,6 +255,4 @@ KINDS = {
     "ledger locked": Kind(ledger_locked, Habit((2.0, 8.0))),
     "database crashed": Kind(postgres_crashed, Habit(rest_s=10), _only_postgres),
     "database stopped": Kind(postgres_stopped, Habit((2.0, 8.0)), _only_postgres),
-    "storage gone": Kind(storage_gone, Habit((2.0, 8.0), rest_s=20)),
-    "disk full": Kind(disk_full, Habit((2.0, 8.0), rest_s=20), _only_own_disk),
 }

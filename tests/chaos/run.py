@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cluster.client import ApiError, Unreachable
-from tests.chaos import clock_faults, cloud_faults, faults, queue_faults
+from tests.chaos import clock_faults, cloud_faults, faults, queue_faults, storage_faults
 from tests.chaos.clips import tasks
 from tests.chaos.faults import Kind
 from tests.chaos.schedule import Strike, bearable, plan
-from tests.chaos.stage import Say, Stage, staged
+from tests.chaos.stage import Parts, Say, Stage, staged
 from tests.chaos.stream import Stream, calm
 from tests.chaos.verdict import Outcome, judge_books, judge_outcome
 
@@ -24,6 +24,7 @@ KINDS: Mapping[str, Kind] = {
     **faults.KINDS,
     **clock_faults.KINDS,
     **queue_faults.KINDS,
+    **storage_faults.KINDS,
     **cloud_faults.KINDS,
 }
 _CALM_TIMEOUT_S, _POLL_S = 150.0, 1.0
@@ -79,13 +80,13 @@ class _Storm:
                 return
 
 
-def run(seed: int, minutes: float, folder: Path, say: Say, postgres: bool, settle_s: float) -> Report:
+def run(seed: int, minutes: float, folder: Path, say: Say, parts: Parts, settle_s: float) -> Report:
     """From the start of a cluster to its end. `settle_s`: the longest that what is open may take after the storm."""
     report = Report()
     started = time.monotonic()
-    with staged(folder, say, postgres) as stage:
+    with staged(folder, say, parts) as stage:
         report.left_out = {name: why for name, kind in KINDS.items() if (why := kind.missing(stage))}
-        work = tasks(folder / "clips")
+        work = tasks(folder / "clips", stage.media_uri)
         say(f"undisturbed first: {len(work)} kinds of requests")
         undisturbed = calm(stage.client, work, _CALM_TIMEOUT_S)
         report.seconds["calm"] = round(time.monotonic() - started, 1)

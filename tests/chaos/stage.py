@@ -32,8 +32,9 @@ from cluster.settings import (
     Settings,
 )
 from cluster.state import ClusterCard, StateDir
-from tests.chaos import broker
+from tests.chaos import broker, bucket
 from tests.chaos.broker import Broker
+from tests.chaos.bucket import Bucket
 from tests.chaos.clocks import Clocks
 from tests.chaos.link import Link
 from tests.chaos.verdict import Blind, Books, Entry, Machine
@@ -43,6 +44,14 @@ _BOOT_S, _STORAGE_BYTES = 2.0, 64 * 1024**2
 _STARTS = 3
 _INSTANCE = "AIMA_INSTANCE"
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the product stands on: an SQLite file or a PostgreSQL, a directory or an S3."""
+
+    postgres: bool = False
+    s3: bool = False
 
 
 @dataclass
@@ -56,6 +65,7 @@ class Stage:
     client: Client
     storage_is_its_own: bool
     postgres: SmallPostgres | None
+    bucket: Bucket | None
     queue: Broker | None
     clocks: Clocks
     environment: Mapping[str, str]
@@ -72,8 +82,12 @@ class Stage:
 
     @property
     def storage(self) -> Path:
-        """Where results lie."""
+        """The directory where results lie, if they lie in one."""
         return Path(self.settings.storage_uri)
+
+    def media_uri(self, clip: Path) -> str:
+        """How this clip is asked for: by its path, or from the bucket."""
+        return self.bucket.keep(clip) if self.bucket else str(clip)
 
     def orchestrator(self) -> psutil.Process | None:
         """The process that spends money."""
@@ -148,7 +162,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, say: Say, postgres: bool) -> Iterator[Stage]:
+def staged(folder: Path, say: Say, parts: Parts) -> Iterator[Stage]:
     """Everything started; stopped when the block ends, whatever it has come to. Raises ClusterError."""
     with contextlib.ExitStack() as stack:
         logs, clocks = folder / "clouds", Clocks(folder / "clocks")
@@ -161,16 +175,35 @@ def staged(folder: Path, say: Say, postgres: bool) -> Iterator[Stage]:
         link = Link(hub_port)
         stack.callback(link.close)
         own_storage = _mount(folder / "storage", stack)
-        database = stack.enter_context(small_postgres()) if postgres else None
+        database = stack.enter_context(small_postgres()) if parts.postgres else None
+        # After the clouds: what they start has none of its credentials.
+        own_bucket = stack.enter_context(bucket.running()) if parts.s3 else None
         queue = None if broker.missing() else stack.enter_context(broker.running())
-        settings = _settings(folder, hub_port, link.port, database.url if database else "", queue.url if queue else "")
+        stores = {
+            "database_url": database.url if database else "",
+            "queue_url": queue.url if queue else "",
+            "storage_uri": own_bucket.storage_uri if own_bucket else str(folder / "storage"),
+        }
+        settings = _settings(folder / "state", hub_port, link.port, stores)
         environment = dict(os.environ) | {k: v for cloud in clouds.values() for k, v in cloud.environment.items()}
         violations: list[str] = []
         card = embedded.up(settings, say, environment)
         stack.callback(_stop, StateDir(settings.state_dir), card, violations)
         client = stack.enter_context(Client(card.api_url, StateDir(settings.state_dir).token("api")))
         yield Stage(
-            settings, card, clouds, link, client, own_storage, database, queue, clocks, environment, say, violations
+            settings,
+            card,
+            clouds,
+            link,
+            client,
+            own_storage,
+            database,
+            own_bucket,
+            queue,
+            clocks,
+            environment,
+            say,
+            violations,
         )
 
 
@@ -183,17 +216,15 @@ def _stop(state: StateDir, card: ClusterCard, violations: list[str]) -> None:
         embedded.remove(state, card)
 
 
-def _settings(folder: Path, hub_port: int, public_port: int, database_url: str, queue_url: str) -> Settings:
+def _settings(state_dir: Path, hub_port: int, public_port: int, stores: Mapping[str, Any]) -> Settings:
     """Two machines at most, rented; everything that waits waits for seconds instead of minutes."""
     overlay = OverlaySettings(
         enabled=True, listen_host="127.0.0.1", port=hub_port, public_host="127.0.0.1", public_port=public_port,
         image="aima-worker", grace_s=90, silence_s=5, check_gpu=False,
     )  # fmt: skip
     return Settings(
-        state_dir=folder / "state",
-        database_url=database_url,
-        queue_url=queue_url,
-        storage_uri=str(folder / "storage"),
+        state_dir=state_dir,
+        **stores,
         http=HttpSettings(port=0),
         scaling=ScalingSettings(idle_limit_s=5, segment_s=5, media_s_per_worker=30, join_timeout_s=40, cool_down_s=5),
         overlay=overlay,

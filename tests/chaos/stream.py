@@ -87,7 +87,7 @@ class Stream:
         """Until it is answered. A refusal of what is right is a defect: it is asked for again, and never accepted."""
         while not request.analysis_id and not self._stop.is_set():
             try:
-                view = self._client.submit(str(request.task.clip), request.task.analyzers, key=request.key)
+                view = self._client.submit(request.task.media_uri, request.task.analyzers, key=request.key)
             except _TROUBLE:
                 self._stop.wait(1.0)
             else:
@@ -121,7 +121,7 @@ def look(client: Client, analysis_id: str) -> Outcome:
 def calm(client: Client, tasks: Sequence[Task], timeout_s: float) -> dict[str, Outcome]:
     """How each task ends undisturbed, all at once. Raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
-    ids = {task.name: client.submit(str(task.clip), task.analyzers)["id"] for task in tasks}
+    ids = {task.name: client.submit(task.media_uri, task.analyzers)["id"] for task in tasks}
     for analysis_id in ids.values():
         client.wait(analysis_id, timeout_s=max(1.0, deadline - time.monotonic()))
     return {name: look(client, analysis_id) for name, analysis_id in ids.items()}
