@@ -13,15 +13,17 @@ from pathlib import Path
 import httpx
 import psutil
 
+from cluster import keeper
 from cluster.clouds import access_variables
 from cluster.environment import storage_access, without_secrets
+from cluster.health import is_ready
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
 from cluster.processes import MARKER, head_processes, processes, words
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
 
-_READY_TIMEOUT_S = 120.0
+_READY_TIMEOUT_S = 180.0  # a restarted head may wait for Serve first, and start once more then
 _API_RESTART_S = 20.0
 _REVIVALS = 2
 _DRAIN_TIMEOUT_S = 75.0
@@ -74,8 +76,7 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
     for _attempt in range(_REVIVALS):
         # Killed, as by a crash: told to end together, Ray's parts may note half of their end (see keeper.end_children).
         _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
-        # Ray refuses to start while this names a head, even a dead one.
-        (state.ray_dir(card.cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
+        state.forget_head(card.cluster_id)
         state.prepare()
         try:
             _start(settings, state, card, environment)
@@ -134,14 +135,6 @@ def _stop_all(card: ClusterCard, left: Callable[[], list[psutil.Process]], grace
             return
         _stop(alive, grace_s)
     raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left()]}")
-
-
-def is_ready(card: ClusterCard) -> bool:
-    """Whether the API answers."""
-    try:
-        return httpx.get(f"{card.api_url}/v1/health", timeout=2).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 def _comes_back(state: StateDir, card: ClusterCard) -> bool:
@@ -221,12 +214,19 @@ def _drain(state: StateDir, card: ClusterCard) -> None:
 
 
 def _stop(everything: list[psutil.Process], grace_s: float) -> None:
-    """SIGTERM to all, SIGKILL to whatever is left after the grace; with no grace, SIGKILL alone."""
+    """SIGTERM to all, SIGKILL to whatever is left after the grace; with no grace, SIGKILL alone.
+
+    Ray's GCS is killed first: it must not see how the others end (see keeper.end_children).
+    """
     for process in everything if grace_s else ():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
     _gone, alive = psutil.wait_procs(everything, timeout=grace_s)
-    for process in alive:
+    for process in sorted(alive, key=lambda process: not _is_gcs(process)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=_STOP_GRACE_S)
+
+
+def _is_gcs(process: psutil.Process) -> bool:
+    return any(word.endswith(f"/{keeper.GCS}") for word in words(process)[:1])

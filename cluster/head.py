@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
 
 HEAD_NODE_TYPE = "head"
+_DEPLOYED = "deployed"
+_COMES_BACK_S = 75.0
+_LOST = f"the API has not come back within {_COMES_BACK_S:.0f} s"
 _GCS_PATH = "RAY_gcs_storage_path"
 _OBJECT_STORE_BYTES = 80 * 1024**2
 # Serve lets go after its own delay; Ray then only confirms that nothing else holds the node.
@@ -181,36 +186,68 @@ def main() -> int:
     os.chdir("/")
     keeper.adopt_orphans()
     signal.signal(signal.SIGTERM, _end_early)
-    ray = subprocess.Popen(ray_start_command(state, card, config_path), env=environment)  # noqa: S603
-    # Side by side: the driver's imports take as long as Ray's start.
-    failed = _deploy(service_settings(settings, state, card).to_json(), gcs / "deployed", environment)
-    if failed := ray.wait() or failed:
+    command = ray_start_command(state, card, config_path)
+    service = service_settings(settings, state, card).to_json()
+    was_there, failed = _start(command, service, gcs, environment)
+    if was_there and not failed and not _comes_back(card):
+        print(f"{_LOST}: starting again without what Ray remembers, workers join anew", file=sys.stderr, flush=True)
+        keeper.end_children()
+        _empty(gcs)
+        state.forget_head(card.cluster_id)
+        _, failed = _start(command, service, gcs, environment)
+    if failed:
         keeper.end_children()
         return failed
     return keeper.become()
+
+
+def _start(command: Sequence[str], service: str, gcs: Path, environment: Mapping[str, str]) -> tuple[bool, int]:
+    """Start Ray and, if it does not know this service, deploy it; whether it knew it, and the exit code of what failed.
+
+    Side by side: the driver's imports take as long as Ray's start. Nothing is deployed on a restarted head with the
+    same service: Serve brings it back by itself, and another deployment would replace the replicas that have lived on.
+    """
+    digest = hashlib.sha256(service.encode() + Path(__file__).with_name("service.py").read_bytes()).hexdigest()
+    deployed, failed = gcs / _DEPLOYED, 0
+    was_there = deployed.exists() and deployed.read_text(encoding="utf-8") == digest
+    ray = subprocess.Popen(command, env=environment)  # noqa: S603
+    if not was_there:
+        deploy = [sys.executable, "-m", "cluster.service"]
+        failed = subprocess.run(deploy, input=service.encode(), env=environment, check=False).returncode  # noqa: S603
+        if not failed:
+            write_private(deployed, digest)
+    return was_there, ray.wait() or failed
+
+
+def _comes_back(card: ClusterCard) -> bool:
+    """Whether Serve brings the API back, so that it answers again.
+
+    It never does if Ray was ended between writing down that the head's node was lost and that its actors are to be
+    started elsewhere: they are alive then, as Ray remembers it, on a node that is dead.
+    """
+    from cluster.health import is_ready  # noqa: PLC0415 - a head that starts needs no HTTP
+
+    deadline = time.monotonic() + _COMES_BACK_S
+    while not is_ready(card):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _empty(gcs: Path) -> None:
+    """Empty the directory, which may be a volume's."""
+    for path in gcs.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _end_early(_signal: int, _frame: object) -> None:
     """Told to end while still starting."""
     keeper.end_children()
     os._exit(0)
-
-
-def _deploy(service: str, deployed: Path, environment: Mapping[str, str]) -> int:
-    """Give Serve the service to run; returns the exit code.
-
-    Nothing to do for a restarted head with the same service: Serve brings it back by itself, and another deployment
-    would replace the replicas that have lived on.
-    """
-    code = Path(__file__).with_name("service.py").read_bytes()
-    digest = hashlib.sha256(service.encode() + code).hexdigest()
-    if deployed.exists() and deployed.read_text(encoding="utf-8") == digest:
-        return 0
-    command = [sys.executable, "-m", "cluster.service"]
-    done = subprocess.run(command, input=service.encode(), env=environment, check=False)  # noqa: S603
-    if done.returncode == 0:
-        write_private(deployed, digest)
-    return done.returncode
 
 
 if __name__ == "__main__":

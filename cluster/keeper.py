@@ -16,7 +16,7 @@ from typing import NoReturn
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0
 _POLL_S = 0.05
-_GCS = "gcs_server"
+GCS = "gcs_server"
 
 
 def adopt_orphans() -> None:
@@ -53,9 +53,9 @@ def end_children(grace_s: float = _GRACE_S) -> None:
     deadline, told = time.monotonic() + grace_s, set[int]()
     while alive := children():
         late = time.monotonic() > deadline
-        for pid in sorted(alive, key=lambda pid: alive[pid] != _GCS):
+        for pid in sorted(alive, key=lambda pid: alive[pid] != GCS):
             if late or pid not in told:  # what ends may leave children of its own to us
-                _send(pid, signal.SIGKILL if late or alive[pid] == _GCS else signal.SIGTERM)
+                _send(pid, signal.SIGKILL if late or alive[pid] == GCS else signal.SIGTERM)
         told |= alive.keys()
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:

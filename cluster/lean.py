@@ -13,6 +13,8 @@ PRELOADED = "cluster.head_worker"
 
 ENVIRONMENT = {
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.serve_controller.rest_while_quiet",
+    # A proxy that has ended is started anew after three looks.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "3",
     # How often numbers are written down that nobody reads: our own /metrics do not come from Ray.
     "RAY_SERVE_AUTOSCALING_METRIC_RECORD_INTERVAL_FACTOR": "0.5",
     "RAY_SERVE_EVENT_LOOP_MONITORING_INTERVAL_S": "60",

@@ -58,6 +58,10 @@ class StateDir:
         """Ray's session directory: short, because Unix socket paths end at 107 bytes."""
         return Path(tempfile.gettempdir()) / cluster_id
 
+    def forget_head(self, cluster_id: str) -> None:
+        """Ray refuses to start while this file names a head, even a dead one."""
+        (self.ray_dir(cluster_id) / "ray_current_cluster").unlink(missing_ok=True)
+
     def gcs_dir(self, cluster_id: str) -> Path:
         """Where Ray keeps what a restarted head has to know: nodes, actors, Serve's state."""
         return self.path / "gcs" / cluster_id

@@ -62,11 +62,12 @@ def finish(cluster: Running, analysis_id: str, media: Sequence[Path]) -> None:
     assert frame_indices(cluster, analysis_id) == [i for path in media for i in expected_indices(path)]
 
 
-def restart_head(cluster: Running, settings: Settings) -> None:
+def restart_head(cluster: Running, settings: Settings, meanwhile: Callable[[], None] = lambda: None) -> None:
     """`kill -9` of everything on the head, then `aima up` again."""
     card = cluster.card
     for process in head_processes(card.cluster_id, cluster.state.ray_dir(card.cluster_id)):
         process.send_signal(signal.SIGKILL)
+    meanwhile()
     assert embedded.up(settings) == card
 
 

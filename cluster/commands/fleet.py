@@ -13,7 +13,8 @@ from autoscaler.providers.local import Provider as LocalCloud
 from cluster.clouds import providers
 from cluster.commands.terminal import ConfigOption, JsonFlag, console, finish, say
 from cluster.config import load_settings
-from cluster.embedded import ClusterError, is_ready
+from cluster.embedded import ClusterError
+from cluster.health import is_ready
 from cluster.state import StateDir
 from cluster.sweep import sweep as sweep_clouds
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -118,6 +119,25 @@ def test_a_killed_head_comes_back_and_the_same_worker_replica_and_actor_carry_on
     with counter(overlaid) as ask:
         assert ask("count").split() == [str(int(first) + 1), pid]
         ask("end")
+    overlaid.wait_for_zero()
+
+
+def test_a_head_whose_serve_does_not_come_back_starts_anew_and_the_analysis_goes_on(
+    overlaid: Running, settings: Settings, minute: list[Path]
+) -> None:
+    """Ray remembers nothing of Serve, which should be there: the head waits for it in vain, and deploys it again."""
+    analysis_id, gcs = begin(overlaid, minute), overlaid.state.gcs_dir(overlaid.card.cluster_id)
+    done = {part: Path(part).stat().st_mtime_ns for part in overlaid.client.results(analysis_id)["parts"]}
+
+    def lose_serve() -> None:
+        (marker,) = [path for path in gcs.iterdir() if path.name == "deployed"]
+        for path in {*gcs.iterdir()} - {marker}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    restart_head(overlaid, settings, lose_serve)
+    assert "has not come back" in (overlaid.state.logs / "head.log").read_text()
+    finish(overlaid, analysis_id, minute)
+    assert {part: Path(part).stat().st_mtime_ns for part in done} == done, "what was stored was computed again"
     overlaid.wait_for_zero()
 
 
