@@ -26,6 +26,7 @@ from cluster.processes import environment, head_processes, lives, processes, wor
 from cluster.settings import (
     BudgetSettings,
     HttpSettings,
+    MediaSettings,
     NodeTypeSettings,
     OverlaySettings,
     ScalingSettings,
@@ -179,10 +180,11 @@ def staged(folder: Path, say: Say, parts: Parts) -> Iterator[Stage]:
         # After the clouds: what they start has none of its credentials.
         own_bucket = stack.enter_context(bucket.running()) if parts.s3 else None
         queue = None if broker.missing() else stack.enter_context(broker.running())
-        stores = {
+        stores: dict[str, Any] = {
             "database_url": database.url if database else "",
             "queue_url": queue.url if queue else "",
             "storage_uri": own_bucket.storage_uri if own_bucket else str(folder / "storage"),
+            "media": MediaSettings(storage=(own_bucket.media_uri,) if own_bucket else ()),
         }
         settings = _settings(folder / "state", hub_port, link.port, stores)
         environment = dict(os.environ) | {k: v for cloud in clouds.values() for k, v in cloud.environment.items()}
