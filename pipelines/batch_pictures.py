@@ -17,7 +17,7 @@ from pipelines.batch_segments import by_lane
 from pipelines.errors import file_name, without_query
 from pipelines.images import watch_pictures
 from pipelines.inputs import list_media
-from pipelines.outcomes import media_key
+from pipelines.outcomes import for_now, media_key
 from pipelines.provenance import Making
 from pipelines.results import write_picture_results
 from pipelines.sampling import Segment
@@ -114,7 +114,7 @@ def analyse_bundle(models: SegmentAnalyzer, task: PicturesTask) -> Outcome:
         "frames": len(media) - len(errors),
         "parts": parts,
         "errors": [
-            {"name": media_key(e.uri), "media_uri": without_query(e.uri), "error": str(e), "time_s": None}
+            {"name": media_key(e.uri), "media_uri": without_query(e.uri), "error": str(e), "time_s": None} | for_now(e)
             for e in errors
         ],
         "seconds": time.perf_counter() - started,

@@ -12,7 +12,7 @@ from pipelines.errors import MediaError, without_query
 from pipelines.fitting import fitting
 from pipelines.inputs import list_media
 from pipelines.isolation import DecodeProcesses
-from pipelines.outcomes import media_key
+from pipelines.outcomes import for_now, media_key
 from pipelines.results import write_results
 from pipelines.sampling import Segment, parse_sampling, plan_segments, segments_touched
 from pipelines.sources import MediaInfo
@@ -102,7 +102,7 @@ def _task(job: BatchJob, uri: str, info: MediaInfo, segment: Segment, names: tup
 
 
 def _error(error: MediaError) -> Outcome:
-    return {"error": str(error), "time_s": error.time_s}
+    return {"error": str(error), "time_s": error.time_s} | for_now(error)
 
 
 def _probed(uris: Sequence[str], probe: Probe) -> Iterator[tuple[str, MediaInfo | MediaError]]:

@@ -11,7 +11,7 @@ import av
 import av.error
 from av.codec.hwaccel import HWAccel
 
-from pipelines.errors import MediaError, NoAudio, NoVideo
+from pipelines.errors import MediaError, NoAudio, NoVideo, unreadable
 
 _OPEN_TIMEOUT_S = 20.0
 _READ_TIMEOUT_S = 60.0
@@ -93,7 +93,7 @@ def open_audio(uri: str) -> Iterator[OpenAudio]:
             zero_s = float((timed.start_time or 0) * (timed.time_base or 0))
             yield OpenAudio(uri, container, stream, zero_s)
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(uri, explain(error)) from error
+        raise unreadable(uri, explain(error), error) from error
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def open_video(uri: str, hwaccel: HWAccel | None = None) -> Iterator[OpenVideo]:
                 raise NoVideo(uri, "no video stream")
             yield OpenVideo(uri, container, streams[0])
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(uri, explain(error)) from error
+        raise unreadable(uri, explain(error), error) from error
 
 
 def explain(error: Exception) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, unreadable
 from pipelines.sources import PICTURE_FORMATS
 
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -70,7 +70,7 @@ def _read(uri: str) -> bytes:
     except IsADirectoryError:
         raise MediaError(uri, "is a folder") from None
     except OSError as error:
-        raise MediaError(uri, error.strerror or str(error)) from error
+        raise unreadable(uri, error.strerror or str(error), error) from error
     if len(data) > _MOST_BYTES:
         raise MediaError(uri, f"larger than {_MOST_BYTES >> 20} MiB")
     return data

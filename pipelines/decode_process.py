@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest, load_decoder
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.sources import picture_info, probe, read_head
 
 MEMORY_LIMIT_BYTES = 8 << 30
@@ -88,9 +88,10 @@ class _Worker:
             try:
                 self._kinds[kind](*arguments)
             except MediaError as error:
-                answer = {"error": error.cause, "time_s": error.time_s}
+                for_now = isinstance(error, MediaUnavailable)
+                answer = {"error": error.cause, "time_s": error.time_s, "for_now": for_now}
             except MemoryError:
-                answer = {"error": "needs too much memory to decode", "time_s": None}
+                answer = {"error": "needs too much memory to decode", "time_s": None, "for_now": False}
             self._pixels.clear()
             faulthandler.cancel_dump_traceback_later()
             while self._unread:

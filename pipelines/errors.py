@@ -2,8 +2,10 @@
 
 Exception
 ├── MediaError        a file cannot be read, or not to its end
+│   ├── MediaUnavailable   not for now: its server is busy, out of reach, or broke off
 │   ├── NoVideo       a file has no video stream; it may have sound
 │   └── NoAudio       a file has no audio stream
+├── Unavailable       (an OSError) what MediaUnavailable comes of, while a file is read
 ├── UnknownAnalyzer   (a ValueError) no analyzer has that name
 ├── InvalidOption     (a ValueError) an analyzer does not take this option, or not with this value
 └── MissingPackage    (an ImportError) what an analyzer is made of is not installed here
@@ -32,12 +34,20 @@ class MediaError(Exception):
         return f"{file_name(self.uri)}: {self.cause}{where}"
 
 
+class MediaUnavailable(MediaError):
+    """The file cannot be had for now; the same may succeed later."""
+
+
 class NoVideo(MediaError):
     """The file has no video stream (a cover is none)."""
 
 
 class NoAudio(MediaError):
     """The file has no audio stream."""
+
+
+class Unavailable(OSError):
+    """A server is busy, out of reach, or broke off, also when it was asked again."""
 
 
 class UnknownAnalyzer(ValueError):
@@ -79,6 +89,11 @@ class MissingPackage(ImportError):
 
     def __str__(self) -> str:
         return f"analyzer {self.analyzer!r} needs {self.package}: pip install 'aima[{self.extra}]'"
+
+
+def unreadable(uri: str, cause: str, error: BaseException) -> MediaError:
+    """What an error of reading this file is to those who wanted it."""
+    return (MediaUnavailable if isinstance(error, Unavailable) else MediaError)(uri, cause)
 
 
 def file_name(uri: str) -> str:

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.decode import FrameRequest
-from pipelines.errors import MediaError, file_name
+from pipelines.errors import MediaError, MediaUnavailable, file_name
 from pipelines.frames import FrameBatch
 from pipelines.samples import Samples
 from pipelines.sources import MediaInfo, reader_environment
@@ -260,7 +260,8 @@ class _Process:
                     yield answer, _mapped(answer, handles[0])
                     self._channel.send(b"+")
                 elif "error" in answer:
-                    raise MediaError(_uri_of(request), str(answer["error"]), answer["time_s"])
+                    kind = MediaUnavailable if answer["for_now"] else MediaError
+                    raise kind(_uri_of(request), str(answer["error"]), answer["time_s"])
                 elif "end" in answer:
                     return
                 elif answer:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from pipelines.errors import file_name, without_query
+from pipelines.errors import MediaError, MediaUnavailable, file_name, without_query
 
 
 class OtherJob(ValueError):
@@ -29,6 +29,15 @@ def media_key(uri: str) -> str:
     """A file name of its own for each media item, the same in every run: a presigned URL's query does not count."""
     name = re.sub(r"[^A-Za-z0-9._-]", "_", file_name(uri))[-80:]
     return f"{name}-{hashlib.sha256(without_query(uri).encode()).hexdigest()[:10]}"
+
+
+def for_now(error: MediaError) -> dict[str, bool]:
+    """What an error's outcome says where the media may be had later: a resumed job tries again."""
+    return {"unavailable": True} if isinstance(error, MediaUnavailable) else {}
+
+
+def _is_for_now(outcome: Mapping[str, Any]) -> bool:
+    return any(error.get("unavailable") for error in (outcome, *outcome.get("errors", ())))
 
 
 class Outcomes:
@@ -70,7 +79,7 @@ class Outcomes:
         selector = fs.FileSelector(f"{self._root}/segments", allow_not_found=True)
         names = [i.base_name for i in self._files.get_file_info(selector) if i.base_name.endswith(".json")]
         found = ((name.removesuffix(".json"), self._read(f"segments/{name}")) for name in sorted(names))
-        return {name: outcome for name, outcome in found if outcome is not None}
+        return {name: outcome for name, outcome in found if outcome is not None and not _is_for_now(outcome)}
 
     def _read(self, name: str) -> Any:
         path = f"{self._root}/{name}"

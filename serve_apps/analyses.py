@@ -198,15 +198,17 @@ def waiting_reason(
     groups: Sequence[SegmentGroup],
     created_at: float,
     now: float,
+    trouble: str = "",
 ) -> dict[str, Any] | None:
     """Why no worker is on it: {"reason": a sentence, "since_s", "usual_s": seconds or None}; None when one is.
 
-    `fleet` is the orchestrator's view; times are epoch seconds.
+    `fleet` is the orchestrator's view; times are epoch seconds; `trouble` is what keeps it from being planned.
     """
     if state in FINISHED or any(g.begun and g.state is SegmentState.LEASED for g in groups):
         return None
     if state is AnalysisState.QUEUED:
-        return _waiting("reading the media's headers", created_at, now)
+        again = f"; {trouble}: trying again within a minute" if trouble else ""
+        return _waiting(f"reading the media's headers{again}", created_at, now)
     if (retry := _next_retry(groups, now)) is not None:
         return _waiting(f"an attempt failed: trying again in {retry - now:.0f} s", created_at, now)
     lane = _lane_awaited(groups)

@@ -57,7 +57,7 @@ class DatabaseQueue:
             rows = planned_rows(row, plan)
             if rows:
                 connection.execute(segments.insert(), rows)
-            running = {"state": AnalysisState.RUNNING.value, "started_at": row.started_at or now}
+            running = {"state": AnalysisState.RUNNING.value, "started_at": row.started_at or now, "error": None}
             update_analysis(connection, analysis_id, running | {"info": [dict(i) for i in infos]} | NO_LEASE)
             record_event(connection, analysis_id, now, EventKind.PLANNED, {"segments_total": len(rows)})
             for index, error in unread.items():
@@ -66,6 +66,19 @@ class DatabaseQueue:
                 )
             # There may be nothing to do: no analyzer has to do with the media, or all others were done before.
             settle(connection, lock_analysis(connection, analysis_id), now)
+        return True
+
+    def plan_later(self, analysis_id: str, owner: str, error: str) -> bool:
+        now = self._clock()
+        with writing(self._engine) as connection:
+            row = lock_analysis(connection, analysis_id)
+            if row is None or row.state != AnalysisState.QUEUED or row.lease_owner != owner:
+                return True  # it is not ours to plan any more
+            since = _failing_since(connection, analysis_id, now, EventKind.MEDIA_RETRIED, EventKind.RETRIED)
+            if (again_at := after_outage_at(since, now)) is None:
+                return False
+            update_analysis(connection, analysis_id, NO_LEASE | {"lease_until": again_at, "error": {"message": error}})
+            record_event(connection, analysis_id, now, EventKind.MEDIA_RETRIED, {"error": error})
         return True
 
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> list[ClaimedSegment]:
@@ -163,11 +176,17 @@ class DatabaseQueue:
             return float(connection.execute(total).scalar() or 0.0)
 
 
-def _failing_since(connection: Connection, analysis_id: str, now: float) -> float:
-    """When the first attempt failed after which nothing of the analysis has been done."""
+def _failing_since(
+    connection: Connection,
+    analysis_id: str,
+    now: float,
+    failure: EventKind = EventKind.SEGMENT_RETRIED,
+    success: EventKind = EventKind.SEGMENT_DONE,
+) -> float:
+    """When the first failure came after which there was no success in the analysis."""
     of_it = events.c.analysis_id == analysis_id
-    done = select(func.max(events.c.id)).where(of_it, events.c.kind == EventKind.SEGMENT_DONE.value).scalar_subquery()
-    failed = select(func.min(events.c.at)).where(of_it, events.c.kind == EventKind.SEGMENT_RETRIED.value)
+    done = select(func.max(events.c.id)).where(of_it, events.c.kind == success.value).scalar_subquery()
+    failed = select(func.min(events.c.at)).where(of_it, events.c.kind == failure.value)
     return float(connection.execute(failed.where(events.c.id > func.coalesce(done, 0))).scalar() or now)
 
 

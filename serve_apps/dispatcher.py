@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from pipelines import logs
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.fitting import fitting
 from pipelines.sampling import Segment, plan_segments
 from pipelines.sinks import part_name
@@ -135,19 +135,25 @@ class Dispatcher:
         self._traces.planned(analysis.traceparent or "", analysis.id, analysis.created_at, began_at, error)
         self.wake()
 
-    async def _plan(self, analysis: Analysis) -> str:
+    async def _plan(self, analysis: Analysis, patient: bool = True) -> str:
         """Read the headers, cut the media into segments; what went wrong, or "". What cannot be read fails here, before
-        a machine is bought."""
+        a machine is bought; what cannot be had for now is planned later, as long as the queue has patience."""
         infos, plans = [], []
         try:
             for index, uri in enumerate(analysis.media):
                 earlier = analysis.info[index] if analysis.info else {"error": "not read yet"}
-                info, plan = await self._cut(uri, analysis.analyzers) if "error" in earlier else (earlier, {})
+                info, plan = await self._cut(uri, analysis.analyzers, patient) if "error" in earlier else (earlier, {})
                 infos.append(info)
                 plans.append(plan)
             if await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans):
                 number = sum(len(segments) for plan in plans for segments in plan.values())
                 _log.info("cut into %d segments", number)
+        except MediaUnavailable as error:
+            self._measures.erred("plan", cause_of(error))
+            if not await asyncio.to_thread(self._queue.plan_later, analysis.id, self._owner, str(error)):
+                return await self._plan(analysis, patient=False)
+            _log.warning("to be planned later: %s", error)
+            return str(error)
         except Exception as error:
             self._measures.erred("plan", cause_of(error))
             _log.exception("planning failed; its lease runs out and it is planned again")
@@ -155,16 +161,18 @@ class Dispatcher:
         return "; ".join(str(info["error"]) for info in infos if "error" in info)
 
     async def _cut(
-        self, uri: str, analyzers: Sequence[str]
+        self, uri: str, analyzers: Sequence[str], patient: bool
     ) -> tuple[Mapping[str, Any], Mapping[Lane, Sequence[Segment]]]:
         """A media item's header and its segments by lane, or why there are none: it cannot be read, or not by what was
-        asked for (see `fitting`)."""
+        asked for (see `fitting`). Raises MediaUnavailable if `patient`."""
         try:
             info = await asyncio.to_thread(self._probe, self._access.readable(uri))
             fits, misfit = fitting(info, analyzers)
             if misfit:
                 raise misfit
         except MediaError as error:
+            if patient and isinstance(error, MediaUnavailable):
+                raise
             self._measures.erred("plan", cause_of(error))
             _log.warning("fails before anything is bought: %s", error)
             # Not the error's own URI: that may be presigned, and is a secret then.
@@ -231,9 +239,10 @@ class Dispatcher:
 
     def _fail(self, segment: ClaimedSegment, error: Exception, expired: bool) -> str:
         cause = root_cause(error)
-        hopeless = isinstance(cause, MediaError | ResultsElsewhere)
+        told = isinstance(cause, MediaError | ResultsElsewhere)  # in words for people
+        hopeless = told and not isinstance(cause, MediaUnavailable)
         lines = str(cause).strip().splitlines() or [""]
-        message = lines[0] if hopeless else f"{type(cause).__name__}: {lines[0]}"
+        message = lines[0] if told else f"{type(cause).__name__}: {lines[0]}"
         again, outage = expired or not hopeless, not hopeless and cause_of(cause) in OUTAGES
         state = self._queue.fail_segment(segment.key, self._owner, message, retryable=again, outage=outage)
         if state is not None:

@@ -16,6 +16,7 @@ class EventKind(StrEnum):
 
     QUEUED = "queued"
     PLANNED = "planned"
+    MEDIA_RETRIED = "media_retried"
     MEDIA_FAILED = "media_failed"
     FIRST_FRAME = "first_frame"
     SEGMENT_DONE = "segment_done"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, MediaUnavailable
 from serve_apps.analyses import Lane
 
 # What an error's class or one of its ancestors is called, and the cause that stands for it. The first found names it.
@@ -17,8 +17,8 @@ _CAUSES = (
     ("storage", {"BotoCoreError", "ClientError", "ArrowException", "OSError"}),
 )
 # Causes that lie neither in what is analysed nor in who analyses it.
-OUTAGES = ("database", "storage")
-CAUSES = ("media", *(cause for cause, _names in _CAUSES), "other")
+OUTAGES = ("database", "storage", "unavailable")
+CAUSES = ("media", "unavailable", *(cause for cause, _names in _CAUSES), "other")
 
 
 class Measures:
@@ -43,7 +43,7 @@ class Measures:
 def cause_of(error: BaseException) -> str:
     """The error as one of CAUSES. By names: the classes of Ray, torch and boto3 need not be installed here."""
     if isinstance(error, MediaError):
-        return "media"
+        return "unavailable" if isinstance(error, MediaUnavailable) else "media"
     names = {kind.__name__ for kind in type(error).__mro__}
     return next((cause for cause, known in _CAUSES if names & known), "other")
 

@@ -71,6 +71,10 @@ class Queue(Protocol):
         """
         ...
 
+    def plan_later(self, analysis_id: str, owner: str, error: str) -> bool:
+        """Media cannot be had for now: let go of it for a while. False if that has lasted for too long already."""
+        ...
+
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
         """At most `limit` segments of the lane, those of the highest priority and the oldest analysis first."""
         ...
@@ -94,7 +98,8 @@ class Queue(Protocol):
     ) -> SegmentState | None:
         """An attempt failed; where the segment goes. None if the lease is not the owner's any more.
 
-        `outage`: neither the segment nor its worker is to blame, but storage or a database: that is waited for.
+        `outage`: neither the segment nor its worker is to blame, but storage, a database, or where its media lie: that
+        is waited for.
         """
         ...
 

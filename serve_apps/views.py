@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from serve_apps.analyses import (
+    FINISHED,
     Busy,
     Lane,
     SegmentGroup,
@@ -71,6 +72,11 @@ def counted_costs(busy: Sequence[Busy], fleet: Mapping[str, Any]) -> dict[str, f
     return costs | {b.analysis_id: None for b in busy if b.busy_s > 0 and b.instance not in known}
 
 
+def _error(analysis: Analysis) -> ErrorView | None:
+    """Why it failed; what only keeps it from being planned is a reason to wait."""
+    return ErrorView(**analysis.error) if analysis.error and analysis.state in FINISHED else None
+
+
 def _cost(analysis: Analysis, counted: Mapping[str, float | None]) -> float | None:
     """What it costs by the fleet now; where the fleet has forgotten, what was counted while it knew."""
     now = counted.get(analysis.id, 0.0)
@@ -86,7 +92,8 @@ def _view(
     pricing: Pricing,
     now: float,
 ) -> AnalysisView:
-    waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now)
+    trouble = (analysis.error or {}).get("message", "")
+    waiting = waiting_reason(fleet, analysis.state, groups, analysis.created_at, now, trouble)
     side_by_side = sum(g.count for g in groups if g.state is SegmentState.LEASED)
     speed = known[Lane.GPU].habits.segment_speed
     here, minutes = f"/v1/analyses/{analysis.id}", _media_minutes(groups)
@@ -110,7 +117,7 @@ def _view(
         budget_usd=analysis.budget_usd,
         webhook_url=None if analysis.webhook is None else analysis.webhook["url"],
         seconds=_seconds(analysis, now),
-        error=None if analysis.error is None else ErrorView(**analysis.error),
+        error=_error(analysis),
         failed_media=failed_media(analysis),
         results=f"{here}/results",
         links={name: f"{here}{path}" for name, path in _LINKS.items()},
@@ -186,7 +193,7 @@ def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_rec
     return Results(
         id=analysis.id,
         state=analysis.state.value,
-        error=None if analysis.error is None else ErrorView(**analysis.error),
+        error=_error(analysis),
         media=media,
         parts=[part.uri for part in parts],
     )

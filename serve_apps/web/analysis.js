@@ -220,6 +220,7 @@ function told(event) {
   return {
     queued: "stored: from here on it is not lost",
     planned: `cut into ${event.segments_total} segments`,
+    media_retried: `tried again within a minute: ${event.error}`,
     media_failed: `media ${event.media_index + 1} cannot be read: ${event.error}`,
     first_frame: `${event.instance || "a worker"} has its first frame`,
     segment_done: `${segment} done: ${event.frames} frames`,

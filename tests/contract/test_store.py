@@ -354,6 +354,34 @@ def test_an_outage_uses_up_no_attempt_for_ten_minutes_in_which_nothing_is_done(
     assert state_of(store, analysis) is AnalysisState.FAILED
 
 
+def test_media_that_cannot_be_had_for_now_are_planned_later_for_ten_minutes(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis = asked(store, "/m/a.mp4")
+    start, waits = clock.now, []
+    while True:
+        tried = clock.now
+        while not (claimed := queue.claim_unplanned("me", 1, 10_000)):
+            clock.now += 0.25
+        waits.append(clock.now - tried)
+        assert [found.id for found in claimed] == [analysis.id]
+        if not queue.plan_later(analysis.id, "me", "a.mp4: the server answers 503"):
+            break
+        found = store.get(analysis.id)
+        assert found is not None
+        assert (found.state, found.error) == (AnalysisState.QUEUED, {"message": "a.mp4: the server answers 503"})
+        assert queue.claim_unplanned("you", 1, 10) == []
+    assert waits[:3] == [0.0, 0.5, 0.5]
+    assert max(waits) == 60.0
+    assert 600 <= clock.now - start < 665
+    assert queue.plan(analysis.id, [{"uri": "/m/a.mp4"}], [{Lane.GPU: plan_segments(60.0, 60.0)}])
+    found = store.get(analysis.id)
+    assert found is not None
+    assert (found.state, found.error) == (AnalysisState.RUNNING, None)
+    assert queue.plan_later(analysis.id, "me", "too late"), "it is planned: nobody has to lose patience"
+    assert set(kinds(store, analysis)) == {EventKind.QUEUED, EventKind.MEDIA_RETRIED, EventKind.PLANNED}
+
+
 def test_a_hopeless_segment_does_not_stop_the_others(store: Store, queue: DatabaseQueue) -> None:
     analysis = planned(store, queue, 2)
     bad = claim_one(queue)

@@ -17,7 +17,8 @@ from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch_pictures import PictureJobs, with_media
 from pipelines.batch_segments import plan
 from pipelines.batch_wholes import Wholes
-from pipelines.outcomes import OtherJob, Outcomes, media_key
+from pipelines.errors import MediaUnavailable
+from pipelines.outcomes import OtherJob, Outcomes, for_now, media_key
 from pipelines.sources import probe
 from tests import media
 
@@ -174,6 +175,10 @@ def test_a_resumed_run_knows_what_is_done_and_a_fresh_one_begins_anew(tmp_path: 
     outcomes.finish({"status": "succeeded"})
     assert Outcomes(f"file://{tmp_path}").begin(job.identity(), resume=True)["a-00000-gpu"]["frames"] == 2
     assert not (tmp_path / "manifest.json").exists()
+    busy = MediaUnavailable("http://a/b.mp4", "the server answers 503")
+    outcomes.add("b-00000-gpu", outcome("b-00000-gpu", error=str(busy), time_s=None) | for_now(busy))
+    outcomes.add("c-2-0", {"pictures": ["c", "d"], "errors": [{"error": str(busy)} | for_now(busy)]})
+    assert [*outcomes.begin(job.identity(), resume=True)] == ["a-00000-gpu"], "what could not be had is tried again"
     other = BatchJob(("b",), str(tmp_path), ("labels",), sampling="1fps", segment_s=30, resume=True)
     with pytest.raises(OtherJob, match="another sampling, segment_s; name another --output"):
         outcomes.begin(other.identity(), resume=True)

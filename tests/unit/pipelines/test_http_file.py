@@ -9,11 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import av
 import httpcore
 import pytest
 
-from pipelines.errors import MediaError
+from pipelines.decode import FrameRequest
+from pipelines.errors import MediaError, MediaUnavailable, Unavailable
 from pipelines.http_file import open_http, public_only
+from pipelines.isolation import DecodeProcesses
+from pipelines.sample import sample_video
+from pipelines.sampling import Segment, parse_sampling
 from pipelines.sources import probe
 from tests.media import CLIPS, build
 
@@ -27,12 +32,14 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         self.content, self.ranges, self.cut_after, self.location = CONTENT, True, 0, ""
+        self.busy = 0  # so many requests are turned away first
+        self.busy_from = 1 << 30  # what lies beyond this byte is not to be had
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/clip.mp4"
+        return f"http://127.0.0.1:{self.server_port}/bikes.mp4"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,6 +48,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         server.asked.append(self.headers.get("Range", ""))
+        if server.busy:
+            server.busy -= 1
+            self.send_error(503, "Slow Down")
+            return
         if server.location:
             self.send_response(302)
             self.send_header("Location", server.location)
@@ -48,6 +59,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         found = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if server.ranges else None
         start = int(found[1]) if found else 0
+        if start >= server.busy_from:
+            self.send_error(503, "Slow Down")
+            return
         body = server.content[start:]
         self.send_response(206 if found else 200)
         if found:
@@ -57,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
         if server.cut_after:
             body, server.cut_after = body[: server.cut_after], 0
             self.close_connection = True
-        self.wfile.write(body)
+        self.close_connection |= start + len(body) > server.busy_from
+        self.wfile.write(body[: server.busy_from - start])
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -92,6 +107,62 @@ def test_a_cut_is_gone_on_with() -> None:
         with open_http(server.url) as file:
             assert file.read() == CONTENT
         assert len(server.asked) == 2
+
+
+def test_a_busy_server_is_asked_again_and_in_the_end_is_unavailable() -> None:
+    pauses: list[float] = []
+    with serving() as server:
+        server.busy = 2
+        with open_http(server.url, pause=pauses.append) as file:
+            assert file.read() == CONTENT
+        assert pauses == [0.5, 2.0]
+        server.busy = 3
+        with pytest.raises(Unavailable, match="the server answers 503 Slow Down"):
+            open_http(server.url, pause=pauses.append)
+        assert len(server.asked) == 6
+
+
+def test_a_server_that_is_busy_in_the_midst_is_gone_on_with(tmp_path: Path) -> None:
+    with serving() as server, open_http(server.url, pause=lambda _s: None) as file:
+        assert file.read(10) == CONTENT[:10]
+        file.seek(2 << 20)
+        server.busy = 2
+        assert file.read() == CONTENT[2 << 20 :]
+
+
+def test_nobody_listens_and_media_are_unavailable() -> None:
+    with serving() as server:
+        gone = server.url
+    with pytest.raises(MediaUnavailable, match="refused"):
+        probe(gone)
+
+
+def test_a_video_whose_server_breaks_off_for_now_is_unavailable_and_not_damaged(tmp_path: Path) -> None:
+    """In the midst of decoding, through FFmpeg and out of the decoding process."""
+    seen: list[int] = []
+
+    def look(url: str) -> None:
+        everything = FrameRequest(Segment(0, 0.0, 1e6), parse_sampling("all", 10.0), (32, 32))
+        seen.extend(len(batch.times_s) for _number, batch in DecodeProcesses().read("pyav", url, [everything], 16))
+
+    with serving() as server:
+        server.content = index_first(tmp_path).read_bytes()
+        server.busy_from = len(server.content) * 3 // 4
+        with pytest.raises(MediaUnavailable, match="the server answers 503 Slow Down"):
+            look(server.url)
+    assert 0 < sum(seen) < 250
+
+
+def index_first(folder: Path) -> Path:
+    """The sample, so that it can be decoded while it arrives."""
+    path = folder / "fast.mp4"
+    with av.open(str(sample_video())) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    return path
 
 
 def test_a_server_without_ranges_is_read_once() -> None:

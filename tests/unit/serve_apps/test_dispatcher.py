@@ -9,7 +9,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from pipelines.analyzers import lane_of
-from pipelines.errors import MediaError
+from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.sources import MediaInfo
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
@@ -53,6 +53,9 @@ class OneAnalysis:
         return []
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        raise AssertionError("nothing is to be planned")
+
+    def plan_later(self, analysis_id: str, owner: str, error: str) -> bool:
         raise AssertionError("nothing is to be planned")
 
     def claim_segments(self, owner: str, lane: Lane, limit: int, lease_s: float) -> Sequence[ClaimedSegment]:
@@ -210,6 +213,20 @@ def test_a_full_disk_is_an_outage_that_is_nobodys_attempt() -> None:
     assert ("failed", 0, "OSError: [Errno 28] No space left on device", True, True) in asyncio.run(work()).told
 
 
+def test_media_that_cannot_be_had_for_now_are_an_outage_told_in_their_words() -> None:
+    async def work() -> OneAnalysis:
+        async def run(_task: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+            yield {"instance": "w"}
+            busy = MediaUnavailable("https://store/a.mp4?signed", "the server answers 503 Slow Down")
+            raise RayTaskError("analyze", "Traceback ...", busy).as_instanceof_cause()
+
+        queue = OneAnalysis(1, stop := asyncio.Event())
+        await Dispatcher(queue, {Lane.GPU: run}, lambda _uri: INFO, POLICY, "me", lambda _name: "gpu").run(stop)
+        return queue
+
+    assert ("failed", 0, "a.mp4: the server answers 503 Slow Down", True, True) in asyncio.run(work()).told
+
+
 def test_one_worker_is_never_given_more_than_its_share() -> None:
     queue, _workers = dispatch(20)
     assert queue.most_at_once == POLICY.segments_per_worker[Lane.GPU]
@@ -228,11 +245,19 @@ class Planning(OneAnalysis):
 
     def __init__(self, analyzers: tuple[str, ...], stop: asyncio.Event) -> None:
         super().__init__(0, stop)
+        self.patience = 2
         self.unplanned = [Analysis("an_1", 0.0, AnalysisState.QUEUED, ("/media/a",), analyzers, "")]
 
     def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
         claimed, self.unplanned = self.unplanned, []
         return claimed
+
+    def plan_later(self, analysis_id: str, owner: str, error: str) -> bool:
+        self.told.append(("later", owner, error))
+        self.patience -= 1
+        if self.patience > 0:
+            self.stop.set()
+        return self.patience > 0
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         self.told += [(lane.value, len(segments)) for media in plan for lane, segments in media.items()]
@@ -297,6 +322,32 @@ def test_an_item_that_cannot_be_read_keeps_nobody_from_the_others(
         return queue.told[:-1], seen
 
     assert asyncio.run(work()) == (told, read)
+
+
+@pytest.mark.parametrize(
+    ("patience", "told"),
+    [
+        (2, [("later", "me", "b: the server answers 503")]),
+        (1, [("later", "me", "b: the server answers 503"), ("gpu", 1), ("b: the server answers 503", "/b")]),
+    ],
+)
+def test_media_that_cannot_be_had_for_now_are_planned_later_as_long_as_there_is_patience(
+    patience: int, told: list[tuple[Any, ...]]
+) -> None:
+    async def work() -> list[tuple[Any, ...]]:
+        queue = Planning(("labels",), stop := asyncio.Event())
+        queue.patience = patience
+        queue.unplanned = [replace(queue.unplanned[0], media=("/a", "/b"))]
+
+        def probe(uri: str) -> MediaInfo:
+            if uri == "/b":
+                raise MediaUnavailable(f"https://store{uri}?signed", "the server answers 503")
+            return INFO
+
+        await Dispatcher(queue, {Lane.GPU: Workers().run}, probe, POLICY, "me", lane_of).run(stop)
+        return queue.told[:-1]
+
+    assert asyncio.run(work()) == told
 
 
 def test_an_error_of_ours_is_its_own_root() -> None:
