@@ -216,8 +216,9 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
     early = intent.joined_at is None and intent.state is IntentState.BOUGHT
-    if intent.joined_at is None and intent.instance_id is not None and _may_run_unseen(observed, intent):
-        yield Terminate(_presumed(intent, since), lost if early else intent.reason, broken=early)
+    if intent.instance_id is not None and _may_run_unseen(observed, intent):
+        ending = intent.state is IntentState.ENDING
+        yield Terminate(_presumed(intent, since), intent.reason if ending else lost, broken=early)
         return
     yield Close(intent.name, intent.reason or lost, listing.answered_at, never, intent.broken or never or early)
 

@@ -1,6 +1,7 @@
 """The shell that spends money: offers of all clouds, ranked, checked against the budget, written down, then bought."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,12 @@ from autoscaler.ledger import Ledger
 from autoscaler.measures import cause_of
 from autoscaler.provider import CloudProvider
 from autoscaler.selection import Choice, Ranking, rank
-from autoscaler.types import Equipment, Instance, Intent, IntentState, LaunchRequest, NodeType, Offer
+from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, LaunchRequest, NodeType, Offer
 from autoscaler.watch import Pace, Watch
 
 # Refusals in one purchase before it pauses: the next tick goes on with what does not rest.
 _MAX_TRIES = 5
+_INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _REFUSED = (NoCapacity, RateLimited, CloudStopped)
 
 
@@ -89,6 +91,17 @@ class Purchasing:
             answered_at=now,
             price_usd_per_hour=instance.price_usd_per_hour,
         )
+
+    def identified(self, name: str, instance_id: str) -> None:
+        """A machine says which one it is: so a purchase without a clear answer has happened, whatever lists show."""
+        intent = self._launches.get(name)
+        if intent is None or intent.cloud is None or intent.instance_id or not _INSTANCE_ID.fullmatch(instance_id):
+            return
+        if any((i.cloud, i.instance_id) == (intent.cloud, instance_id) for i in self._launches.live()):
+            return  # another's: a machine could have that one ended
+        since, price = intent.buying_at or self._clock(), intent.price_usd_per_hour or 0.0
+        own = Instance(intent.cloud, instance_id, name, InstanceStatus.PENDING, since, price)
+        self.bought(name, own, f"its machine says that it is {instance_id} of {intent.cloud}")
 
     async def _try(self, name: str, node_type: NodeType, choice: Choice, ranking: Ranking) -> str:
         """One purchase; why, when surely nothing was bought, else ""."""

@@ -48,7 +48,7 @@ class Reconciler:
         self._launches, self._holds = Launches(ledger, clock, measures), Holds()
         self._watch = Watch(self._providers, self._launches, self._holds, clock, self._pace)
         terms = Terms(self._policy.max_age_s, self._policy.cool_down_s, self._budgets)
-        self._purchasing = Purchasing(
+        self.purchasing = Purchasing(
             self._providers, self._launches, ledger, self._holds, self._watch, clock, equip, terms, self._pace
         )
         self._activities = Activities(clock)
@@ -63,7 +63,7 @@ class Reconciler:
         """
         if node_type not in self._node_types:
             raise UnknownNodeType(node_type, self._node_types)
-        if self._purchasing.stopped:
+        if self.purchasing.stopped:
             raise Draining("the cluster is stopping: no machine is bought any more")
         names = [i.name for i in self.nodes() if i.tags.get(_CALL_TAG) == call_id]
         tags, why = {**tags, _CALL_TAG: call_id}, f"Ray asks for a worker of type {node_type}"
@@ -153,7 +153,7 @@ class Reconciler:
         async with self._ticking:
             listings = await self._watch.look()
             now = self._clock()
-            spendings = self._purchasing.spendings()
+            spendings = self.purchasing.spendings()
             observed = Observed(
                 intents=self._launches.live(),
                 listings=listings,
@@ -176,7 +176,7 @@ class Reconciler:
 
     async def drain(self, timeout_s: float) -> None:
         """End everything, buy nothing more; returns when good listings show nothing. Raises TimeoutError."""
-        self._purchasing.stopped = True
+        self.purchasing.stopped = True
         self.terminate([intent.name for intent in self._launches.live()], "the cluster is stopping")
         async with asyncio.timeout(timeout_s):
             while self._launches.live() or not await self._nothing_listed():
@@ -203,7 +203,7 @@ class Reconciler:
         elif isinstance(command, Wait):
             self._launches.waits(command.name, command.reason)
         elif isinstance(command, Adopt):
-            self._purchasing.bought(command.name, command.instance, "found by its name after an unclear answer")
+            self.purchasing.bought(command.name, command.instance, "found by its name after an unclear answer")
         elif isinstance(command, Drain):
             self._launches.drain(command.name, command.reason)
         elif isinstance(command, Terminate):
@@ -214,7 +214,7 @@ class Reconciler:
     def _buy(self, command: Buy) -> None:
         if (intent := self._launches.get(command.name)) is not None:
             node_type = self._node_types[intent.node_type]
-            self._start(("buy", intent.name), self._purchasing.buy(intent.name, node_type, command.clouds))
+            self._start(("buy", intent.name), self.purchasing.buy(intent.name, node_type, command.clouds))
 
     def _start(self, key: tuple[str, ...], work: Coroutine[Any, Any, None]) -> None:
         """Do it beside the loop, once at a time."""
@@ -282,7 +282,7 @@ class Reconciler:
 
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view: all that lives and the latest launches, money, troubled clouds and the latest events."""
-        now, spendings = self._clock(), self._purchasing.spendings()
+        now, spendings = self._clock(), self.purchasing.spendings()
         # However old it is, what may be billed is shown.
         known = {i.name: i for i in (*self._ledger.recent(), *self._launches.live())}
         shown = sorted(known.values(), key=lambda i: i.wanted_at)

@@ -50,6 +50,7 @@ class ReconcilerFleet:
             self._reconciler.mark_joined(name)
         else:
             self._reconciler.mark_phase(name, phase, ago_s)
+            self._reconciler.purchasing.identified(name, detail)
 
 
 class Gateway:

@@ -18,9 +18,10 @@ _USER_AGENT = "aima-worker"
 
 @dataclass(frozen=True)
 class OwnInstance:
-    """This very machine, as its cloud knows it: what to DELETE, and with which key."""
+    """This very machine, as its cloud knows it: its id there, what to DELETE, and with which key."""
 
     cloud: str
+    instance_id: str
     url: str
     key: str
 
@@ -29,10 +30,12 @@ def detect(environment: Mapping[str, str]) -> OwnInstance | None:
     """The rented machine we run on, by what its cloud injects; None on a machine that ends with its first process."""
     if pod := environment.get("RUNPOD_POD_ID"):
         base = environment.get("RUNPOD_API_BASE_URL", "https://api.runpod.io").rstrip("/")
-        return OwnInstance("runpod", f"{base}/v2/pods/{pod}", environment.get("RUNPOD_API_KEY", ""))
+        return OwnInstance("runpod", pod, f"{base}/v2/pods/{pod}", environment.get("RUNPOD_API_KEY", ""))
     if container := environment.get("CONTAINER_ID"):
         base = environment.get("VAST_API_BASE_URL", "https://console.vast.ai/api").rstrip("/")
-        return OwnInstance("vastai", f"{base}/v0/instances/{container}/", environment.get("CONTAINER_API_KEY", ""))
+        return OwnInstance(
+            "vastai", container, f"{base}/v0/instances/{container}/", environment.get("CONTAINER_API_KEY", "")
+        )
     return None
 
 

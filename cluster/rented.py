@@ -45,6 +45,7 @@ class Rented:
     join_timeout_s: float
     max_age_s: float
     first_boot: Path | None
+    instance_id: str = ""  # its cloud's name for it
     ray: subprocess.Popen[bytes] | None = None
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -70,7 +71,7 @@ class Rented:
         self._first_boot_only()
         grant = await self.spoke.join(self.join_timeout_s)
         self._report("image up", ago_s=time.monotonic() - _STARTED)
-        self._report("joined")
+        self._report("joined", self.instance_id)
         await self._work(grant)
 
     def _first_boot_only(self) -> None:
@@ -151,13 +152,14 @@ async def _run(environment: Mapping[str, str]) -> str:
     if hub.socket_path:
         bring_up()
     name = environment["AIMA_INSTANCE"]
-    rented = own_instance.detect(environment) is not None
+    own = own_instance.detect(environment)
     worker = Rented(
         name=name,
         spoke=Spoke(hub, name, environment["AIMA_JOIN_TOKEN"]),
         join_timeout_s=float(environment["AIMA_JOIN_TIMEOUT_S"]),
         max_age_s=float(environment["AIMA_MAX_AGE_S"]),
-        first_boot=Path(tempfile.gettempdir()) / f"{name}.booted" if rented else None,
+        first_boot=Path(tempfile.gettempdir()) / f"{name}.booted" if own else None,
+        instance_id=own.instance_id if own else "",
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _on_sigterm, worker)
     return await worker.live()

@@ -77,7 +77,7 @@ class World:
         return "\n".join(event["sentence"] for event in self.ledger.recent_events(200))
 
     def spending(self) -> Spending:
-        return self.reconciler._purchasing.spendings()[self.cloud.provider.name]
+        return self.reconciler.purchasing.spendings()[self.cloud.provider.name]
 
     def creations(self) -> int:
         return self.cloud.calls("create")

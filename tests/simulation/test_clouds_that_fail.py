@@ -193,6 +193,54 @@ def test_an_id_without_a_machine_is_given_up_after_the_lag_and_its_offer_rests()
         assert bought_from(world, name) == "blue"
 
 
+def test_a_machine_that_works_and_is_never_listed_is_ended_by_its_id() -> None:
+    with world_of() as world:
+        world.clouds["red"].list_lag_s = 1e9
+        (name,) = world.launch()
+        world.tick()
+        world.reconciler.mark_joined(name)
+        (machine,) = world.clouds["red"].alive
+        world.tick(15)
+        assert world.clouds["red"].alive == {}
+        assert world.intent(name).reason == "it vanished from the cloud's list"
+        assert world.clouds["red"].billed_s[machine] <= world.intent(name).billed_s(world.now)
+
+
+def test_a_machine_that_says_which_it_is_settles_an_unclear_purchase_that_no_list_shows() -> None:
+    """It ends before any list has shown it: it was billed all the same."""
+    with world_of() as world:
+        red = world.clouds["red"]
+        red.list_lag_s, before = 1e9, world.now
+        red.faults.append(Fault.CREATED_BUT_UNKNOWN)
+        (name,) = world.launch()
+        world.tick()
+        (machine,) = red.alive
+        assert (world.state(name), world.intent(name).instance_id) == (IntentState.BUYING, None)
+        for strange in ("", "../v2/pods", "x" * 65):
+            world.reconciler.purchasing.identified(name, strange)
+        assert world.intent(name).instance_id is None
+        world.reconciler.purchasing.identified(name, machine)
+        world.reconciler.purchasing.identified(name, "another")
+        assert (world.state(name), world.intent(name).instance_id) == (IntentState.BOUGHT, machine)
+        red.vanish(machine)
+        world.tick(15)
+        assert world.state(name) is IntentState.ENDED
+        assert world.intent(name).billed_s(world.now) >= red.billed_s[machine]
+        assert world.now - before >= world.intent(name).billed_s(world.now)
+
+
+def test_a_machine_cannot_claim_another_ones_id() -> None:
+    with world_of() as world:
+        world.clouds["red"].faults.append(Fault.CREATED_BUT_UNKNOWN)
+        world.clouds["red"].list_lag_s = 1e9
+        first, second = world.launch(2)
+        world.tick()
+        (unclear,) = [name for name in (first, second) if world.intent(name).instance_id is None]
+        (clear,) = {first, second} - {unclear}
+        world.reconciler.purchasing.identified(unclear, str(world.intent(clear).instance_id))
+        assert world.intent(unclear).instance_id is None
+
+
 def test_launches_that_never_join_end_in_a_pause_not_in_a_loop() -> None:
     policy = replace(POLICY, join_timeout_s=30.0, cool_down_s=0.0)
     with world_of(policy=policy) as world:

@@ -25,9 +25,9 @@ def ends_after(own: OwnInstance, pauses: int) -> list[float]:
 
 def test_each_cloud_is_known_by_what_it_injects() -> None:
     runpod = detect({"RUNPOD_POD_ID": "p1", "RUNPOD_API_KEY": "k"})
-    assert runpod == OwnInstance("runpod", "https://api.runpod.io/v2/pods/p1", "k")
+    assert runpod == OwnInstance("runpod", "p1", "https://api.runpod.io/v2/pods/p1", "k")
     vast = detect({"CONTAINER_ID": "7", "CONTAINER_API_KEY": "k"})
-    assert vast == OwnInstance("vastai", "https://console.vast.ai/api/v0/instances/7/", "k")
+    assert vast == OwnInstance("vastai", "7", "https://console.vast.ai/api/v0/instances/7/", "k")
     assert detect({"PATH": "/bin"}) is None
 
 

@@ -1,0 +1,61 @@
+"""A machine that joins says which one it is, and the head hears it."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from autoscaler.reconciler import Reconciler
+from cluster.gateway import ReconcilerFleet
+from cluster.overlay.spoke import Spoke
+from cluster.rented import Ending, Rented
+
+
+class Line:
+    """A spoke that is let in at once, and keeps what it is to report."""
+
+    def __init__(self) -> None:
+        self.reports: list[Mapping[str, Any]] = []
+
+    async def join(self, _timeout_s: float) -> dict[str, Any]:
+        return {}
+
+    def report(self, report: Mapping[str, Any]) -> None:
+        self.reports.append(report)
+
+    async def close(self) -> None:
+        pass
+
+
+class Idle(Rented):
+    """Joins, and has nothing to do."""
+
+    async def _work(self, grant: Mapping[str, Any]) -> None:
+        raise Ending("there is nothing to do")
+
+
+class Heard:
+    """The reconciler's ears; it is its own purchasing, too."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, ...]] = []
+        self.purchasing = self
+
+    def mark_phase(self, name: str, phase: str, _ago_s: float) -> None:
+        self.said.append((name, phase))
+
+    def identified(self, name: str, instance_id: str) -> None:
+        self.said.append((name, "is", instance_id))
+
+
+def test_a_machine_that_joins_says_which_one_it_is_and_the_head_hears_it() -> None:
+    line, heard = Line(), Heard()
+    worker = Idle("a", cast(Spoke, line), 60.0, 60.0, None, instance_id="pod7")
+    began = time.monotonic()
+    assert asyncio.run(worker.live()) == "there is nothing to do"
+    assert time.monotonic() - began < 5
+    fleet = ReconcilerFleet(cast(Reconciler, heard))
+    for report in line.reports:
+        fleet.came_to("a", report["phase"], report["detail"], report["ago_s"])
+    assert ("a", "joined") in heard.said
+    assert [said for said in heard.said if said[1] == "is" and said[2]] == [("a", "is", "pod7")]
