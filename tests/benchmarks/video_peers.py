@@ -140,10 +140,11 @@ def ray_data(job: Job) -> Outcome:
 
 
 def serve(job: Job) -> Outcome:
-    """Ours as requests: segments on a warm replica of the service's deployment, four at a time."""
+    """Ours as requests: segments on a warm replica of the service's deployment, as many at a time as it gives one."""
     from ray import serve as ray_serve
 
     from cluster import lean
+    from pipelines.devices import AT_ONCE_ON_CPUS
     from pipelines.video import SegmentTask
     from serve_apps.models.segments import SegmentModel
 
@@ -153,9 +154,9 @@ def serve(job: Job) -> Outcome:
     started = time.monotonic()
     deployment = ray_serve.deployment(
         SegmentModel,
-        max_ongoing_requests=4,
+        max_ongoing_requests=AT_ONCE_ON_CPUS,
         ray_actor_options={"num_cpus": 1},
-        autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 4},
+        autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": AT_ONCE_ON_CPUS},
     )
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
 
@@ -165,7 +166,7 @@ def serve(job: Job) -> Outcome:
         for _ in handle.remote(task.to_dict()):
             pass
 
-    with tempfile.TemporaryDirectory() as output, ThreadPoolExecutor(4) as pool:
+    with tempfile.TemporaryDirectory() as output, ThreadPoolExecutor(AT_ONCE_ON_CPUS) as pool:
         list(pool.map(lambda path: one(path, f"{output}/warm"), job.clips[:2]))
         warm = time.monotonic()
         list(pool.map(lambda path: one(path, f"{output}/timed"), job.clips))
