@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -125,3 +126,13 @@ def test_the_dashboard_asks_its_modules_rarely_and_sees_a_dead_one_at_once(monke
 
     monkeypatch.setattr("cluster.ray_dashboard._ask", ask)
     assert asyncio.run(looks()) == [1] * 30 + [2] * 30 + [3, 4]
+
+
+def test_the_dashboards_own_files_lie_in_rays_directory(tmp_path: Path) -> None:
+    """Told to end, it removes nothing: Ray's directory is removed with the cluster."""
+    script = tmp_path / "dashboard.py"
+    script.write_text("from multiprocessing.util import get_temp_dir; print(get_temp_dir(), flush=True)\n")
+    (tmp_path / "ray").mkdir()
+    command = [sys.executable, "-m", "cluster.ray_dashboard", str(script), "--port=1", f"--temp-dir={tmp_path / 'ray'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert Path(done.stdout.strip()).parent == tmp_path / "ray"
