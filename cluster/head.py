@@ -220,7 +220,7 @@ def _start(command: Sequence[str], service: str, gcs: Path, environment: Mapping
 
 
 def _comes_back(card: ClusterCard) -> bool:
-    """Whether Serve brings the API back, so that it answers again.
+    """Whether Serve brings the API back, so that it answers again; a part of Ray that ends meanwhile is the keeper's.
 
     It never does if Ray was ended between writing down that the head's node was lost and that its actors are to be
     started elsewhere: they are alive then, as Ray remembers it, on a node that is dead.
@@ -228,7 +228,7 @@ def _comes_back(card: ClusterCard) -> bool:
     from cluster.health import is_ready  # noqa: PLC0415 - a head that starts needs no HTTP
 
     deadline = time.monotonic() + _COMES_BACK_S
-    while not is_ready(card):
+    while not is_ready(card) and not keeper.one_has_failed():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.5)

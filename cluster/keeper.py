@@ -63,6 +63,16 @@ def end_children(grace_s: float = _GRACE_S) -> None:
         time.sleep(_POLL_S)
 
 
+def one_has_failed() -> bool:
+    """Whether a child has ended, and not well; `keep` will see it, too."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_status:
+                return True
+            os.waitpid(ended.si_pid, 0)
+    return False
+
+
 def keep() -> int:
     """Wait until one of the present children fails, then end all others; returns 0 after a SIGTERM to itself, else 1.
 

@@ -115,6 +115,30 @@ def test_it_knows_its_own_children_only() -> None:
             process.kill()
 
 
+_WATCHED = """
+import subprocess, sys, time
+from cluster import keeper
+well = subprocess.Popen(["true"])
+print(keeper.one_has_failed())
+stays = subprocess.Popen(["sleep", "600"])
+bad = subprocess.Popen(["sh", "-c", "exit 3" if "exit" in sys.argv else "kill -9 $$"])
+while not keeper.one_has_failed():
+    time.sleep(0.01)
+print(keeper.one_has_failed(), flush=True)
+sys.exit(keeper.keep())
+"""
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_a_child_that_fails_is_seen_and_left_for_the_keeper(how: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, how], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.stdout.split() == ["False", "True"]
+    assert done.returncode == 1
+    assert f"has ended with {3 if how == 'exit' else -9}" in done.stderr
+
+
 _TOLD = """#!/bin/sh
 trap 'echo told >> {}; exit' TERM
 echo ready
