@@ -23,7 +23,7 @@ from cluster.state import ClusterCard, StateDir, write_private
 
 HEAD_NODE_TYPE = "head"
 _DEPLOYED = "deployed"
-_COMES_BACK_S = 75.0
+_COMES_BACK_S = 90.0
 _LOST = f"the API has not come back within {_COMES_BACK_S:.0f} s"
 _GCS_PATH = "RAY_gcs_storage_path"
 _OBJECT_STORE_BYTES = 80 * 1024**2
