@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pipelines.errors import MediaError, NoAudio, NoVideo
+from pipelines.errors import MediaError, MediaUnavailable, NoAudio, NoVideo, Unavailable
 from pipelines.media_types import sniff
 
 _CUT_POINTS_APART_S = 10.0
@@ -137,7 +137,7 @@ def picture_info(uri: str, head: bytes) -> MediaInfo | None:
 
 
 def read_head(uri: str) -> bytes:
-    """A file's first bytes; none where they cannot be read so: then probing says why."""
+    """A file's first bytes; none where they cannot be read so: then probing says why. Raises MediaUnavailable."""
     try:
         if uri.startswith(("http://", "https://")):
             from pipelines.http_file import open_http  # noqa: PLC0415
@@ -152,6 +152,8 @@ def read_head(uri: str) -> bytes:
         filesystem, path = fs.FileSystem.from_uri(uri)
         with filesystem.open_input_stream(path, compression=None) as stream:
             return bytes(stream.read(_HEAD_BYTES))
+    except Unavailable as error:
+        raise MediaUnavailable(uri, str(error)) from None
     except (OSError, ValueError):
         return b""
 

@@ -17,7 +17,7 @@ from tests.chaos import bucket
 from tests.chaos.cloud_faults import KINDS as CLOUD_KINDS
 from tests.chaos.link import Link
 from tests.chaos.stage import Stage, locked
-from tests.chaos.storage_faults import KINDS as S3_KINDS
+from tests.chaos.storage_faults import KINDS as STORAGE_KINDS
 
 
 @pytest.fixture
@@ -105,18 +105,18 @@ def test_s3_errs_is_silent_and_breaks_off_and_each_ends(stage: Stage, tmp_path: 
     (tmp_path / "x").write_bytes(b"0123456789")
     assert stage.bucket.keep(tmp_path / "x") == f"{stage.bucket.media_uri}/x"
     for seed in range(4):
-        with S3_KINDS["S3 errs"].strike(stage, random.Random(seed)) as sentence:
+        with STORAGE_KINDS["S3 errs"].strike(stage, random.Random(seed)) as sentence:
             statuses = {asked(stage).status_code for _ in range(24)}
         assert statuses in (({500}, {503}) if "100%" in sentence else ({200, 500}, {200, 503})), sentence
-    with S3_KINDS["S3 silent"].strike(stage, random.Random(0)), pytest.raises(httpx.ReadTimeout):
+    with STORAGE_KINDS["S3 silent"].strike(stage, random.Random(0)), pytest.raises(httpx.ReadTimeout):
         asked(stage)
-    with S3_KINDS["S3 breaks off"].strike(stage, random.Random(0)), pytest.raises(httpx.RemoteProtocolError):
+    with STORAGE_KINDS["S3 breaks off"].strike(stage, random.Random(0)), pytest.raises(httpx.RemoteProtocolError):
         asked(stage)
     assert asked(stage).content == b"0123456789"
 
 
 def test_the_later_of_two_s3_faults_counts_and_neither_outlives_itself(stage: Stage) -> None:
-    first, second = (S3_KINDS[name].strike(stage, random.Random(0)) for name in ("S3 silent", "S3 errs"))
+    first, second = (STORAGE_KINDS[name].strike(stage, random.Random(0)) for name in ("S3 silent", "S3 errs"))
     with contextlib.ExitStack() as later:
         with first:
             later.enter_context(second)

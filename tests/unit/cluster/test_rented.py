@@ -1,7 +1,6 @@
 """A machine that joins says which one it is, and the head hears it."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -51,9 +50,7 @@ class Heard:
 def test_a_machine_that_joins_says_which_one_it_is_and_the_head_hears_it() -> None:
     line, heard = Line(), Heard()
     worker = Idle("a", cast(Spoke, line), 60.0, 60.0, None, instance_id="pod7")
-    began = time.monotonic()
     assert asyncio.run(worker.live()) == "there is nothing to do"
-    assert time.monotonic() - began < 5
     fleet = ReconcilerFleet(cast(Reconciler, heard))
     for report in line.reports:
         fleet.came_to("a", report["phase"], report["detail"], report["ago_s"])

@@ -19,7 +19,7 @@ from pipelines.http_file import open_http, public_only
 from pipelines.isolation import DecodeProcesses
 from pipelines.sample import sample_video
 from pipelines.sampling import Segment, parse_sampling
-from pipelines.sources import probe
+from pipelines.sources import probe, read_head
 from tests.media import CLIPS, build
 
 CONTENT = os.urandom(3 << 20)
@@ -122,7 +122,7 @@ def test_a_busy_server_is_asked_again_and_in_the_end_is_unavailable() -> None:
         assert len(server.asked) == 6
 
 
-def test_a_server_that_is_busy_in_the_midst_is_gone_on_with(tmp_path: Path) -> None:
+def test_a_server_that_is_busy_in_the_midst_is_gone_on_with() -> None:
     with serving() as server, open_http(server.url, pause=lambda _s: None) as file:
         assert file.read(10) == CONTENT[:10]
         file.seek(2 << 20)
@@ -130,7 +130,18 @@ def test_a_server_that_is_busy_in_the_midst_is_gone_on_with(tmp_path: Path) -> N
         assert file.read() == CONTENT[2 << 20 :]
 
 
-def test_nobody_listens_and_media_are_unavailable() -> None:
+def test_what_a_busy_server_holds_is_not_taken_for_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment later its header can be read, as that of a video: the picture would have failed for good."""
+    monkeypatch.setattr("pipelines.http_file._PAUSES_S", (0.0, 0.0))
+    with serving() as server:
+        server.busy = 3
+        with pytest.raises(MediaUnavailable, match="the server answers 503 Slow Down"):
+            read_head(server.url)
+        assert CONTENT.startswith(read_head(server.url))
+
+
+def test_nobody_listens_and_media_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.http_file._PAUSES_S", (0.0, 0.0))
     with serving() as server:
         gone = server.url
     with pytest.raises(MediaUnavailable, match="refused"):
