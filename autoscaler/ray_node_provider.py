@@ -1,7 +1,8 @@
 """Ray's autoscaler on our orchestrator: five methods, no decision, no cloud key.
 
 With each reading it also tells the orchestrator what Ray says of its nodes: used or not, and busy with what. And it
-tells Ray which of them take no new work: their deadline is set here, by the head's clock, which is Serve's too.
+tells Ray which of them take no new work: their deadline is set here, by the head's clock, which is Serve's too. And
+which of them are gone: by itself Ray would believe in them, and wait for them, until ten health checks have failed.
 
 Ray 2.60's autoscaler v2 calls only these. Tags given at creation come back unchanged; the head is listed too, since
 without it nothing is ever launched. A failing read raises, so that Ray skips the tick instead of believing a part.
@@ -10,13 +11,12 @@ without it nothing is ever launched. A failing read raises, so that Ray skips th
 import logging
 import secrets
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import (
     NODE_KIND_HEAD,
@@ -26,24 +26,14 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_STATUS,
     TAG_RAY_USER_NODE_TYPE,
 )
-from ray.autoscaler.v2.sdk import get_cluster_status
-from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+from autoscaler.names import is_launch_of
+from autoscaler.ray_gcs import RayGcs
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
 # Present on every node for bookkeeping, or held by forgotten objects: no sign of work.
 _NOT_WORK = ("memory", "object_store_memory")
-
-# GCS address, Ray's node id, why, and the deadline in unix milliseconds.
-DrainNode = Callable[[str, str, str, int], None]
-
-
-def _drain_node(gcs_address: str, node_id: str, reason: str, deadline_ms: int) -> None:
-    """Ray places nothing there any more; Serve moves its replicas away, at the latest shortly before the deadline."""
-    preemption = DrainNodeReason.DRAIN_NODE_REASON_PREEMPTION  # the one that a busy node does not reject
-    accepted, why_not = GcsClient(address=gcs_address).drain_node(node_id, preemption, reason, deadline_ms)
-    if not accepted:
-        raise RuntimeError(f"Ray does not drain {node_id}: {why_not}")
 
 
 class RayNodeProvider(NodeProvider):  # type: ignore[misc]
@@ -57,8 +47,7 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         provider_config: dict[str, Any],
         cluster_name: str,
         transport: httpx.BaseTransport | None = None,
-        cluster_status: Callable[[str], Any] = get_cluster_status,
-        drain_node: DrainNode = _drain_node,
+        gcs: Callable[[str], RayGcs] = RayGcs,
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(provider_config, cluster_name)
@@ -80,15 +69,15 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
             },
         }
         self._nodes: dict[str, dict[str, Any]] = {}
-        self._cluster_status: Callable[[], Any] = partial(cluster_status, provider_config["gcs_address"])
-        self._drain_node, self._clock = partial(drain_node, provider_config["gcs_address"]), clock
+        self._gcs, self._clock = gcs(provider_config["gcs_address"]), clock
         self._drained: set[str] = set()
+        self._ray_may_know_one = True
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """The names of all nodes whose tags match; reads them anew. Raises httpx.HTTPError."""
-        nodes = [self._head, *self._call("GET", "/v1/nodes")["nodes"]]
+        nodes = [self._head, *self._call("GET", "/v1/nodes").json()["nodes"]]
         self._nodes = {node["name"]: node for node in nodes}
-        if len(nodes) > 1:
+        if len(nodes) > 1 or self._ray_may_know_one:
             self._exchange_with_ray()
         return [name for name, node in self._nodes.items() if tag_filters.items() <= node["tags"].items()]
 
@@ -129,27 +118,40 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         self.terminate_nodes([node_id])
 
     def _exchange_with_ray(self) -> None:
-        """Report what Ray says of each node, and drain some. The orchestrator's bounds hold without it: a failure must
+        """Report what Ray says of each node, drain some, and remove those that are gone.
 
-        not skip Ray's tick.
+        The orchestrator's bounds hold without it: a failure must skip neither Ray's tick nor what is left to do.
         """
-        try:
-            status = self._cluster_status()
-            nodes = [n for n in (*status.active_nodes, *status.idle_nodes) if n.instance_id in self._nodes]
-            self._call("POST", "/v1/nodes:observe", json={"nodes": [_activity(node) for node in nodes]})
-            for node in nodes:
-                self._drain(node)
-        except Exception:
-            _log.warning("the nodes' activity could not be reported, or not all drained", exc_info=True)
+        with _only_warned("Ray does not tell of its nodes"):
+            known = [node for node in self._gcs.nodes() if is_launch_of(self.cluster_name, node.instance_id)]
+            self._ray_may_know_one = bool(known)
+            listed = [node for node in known if node.instance_id in self._nodes]
+            for node in known:
+                if node not in listed:  # what may still run is listed
+                    with _only_warned(f"Ray keeps the node of {node.instance_id}, whose machine is gone"):
+                        self._gcs.remove(node.node_id, f"the machine of {node.instance_id} is gone")
+            for node in listed:
+                with _only_warned(f"the node of {node.instance_id} may still be given work"):
+                    self._drain(node)
+            if listed:
+                self._call("POST", "/v1/nodes:observe", json={"nodes": [_activity(node) for node in listed]})
 
     def _drain(self, node: Any) -> None:
         wish = self._nodes[node.instance_id].get("drain")
         if wish and node.node_id not in self._drained:
-            self._drain_node(node.node_id, wish["reason"], int((self._clock() + wish["left_s"]) * 1000))
+            self._gcs.drain(node.node_id, wish["reason"], int((self._clock() + wish["left_s"]) * 1000))
             self._drained.add(node.node_id)
 
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        return dict(self._http.request(method, path, **options).raise_for_status().json())
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._http.request(method, path, **options).raise_for_status()
+
+
+@contextmanager
+def _only_warned(consequence: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _log.warning("%s: %s", consequence, error, exc_info=True)
 
 
 def _activity(node: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What tests do with a cluster whose worker lives in a network of its own."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -69,6 +70,39 @@ def restart_head(cluster: Running, settings: Settings, meanwhile: Callable[[], N
         process.send_signal(signal.SIGKILL)
     meanwhile()
     assert embedded.up(settings) == card
+
+
+_DEATHS = """
+import json, sys
+import ray
+
+ray.init(sys.argv[1], log_to_driver=False)
+print(json.dumps([node["DeathReasonMessage"] for node in ray.nodes() if not node["Alive"]]))
+"""
+
+
+_DRAIN = """
+import sys, time
+from autoscaler.ray_gcs import RayGcs
+
+address, name = sys.argv[1:]
+gcs = RayGcs(address)
+(node,) = [node for node in gcs.nodes() if node.instance_id == name]
+gcs.drain(node.node_id, "a test wants it", int((time.time() + 60) * 1000))
+"""
+
+
+def drain(cluster: Running, name: str) -> None:
+    """Tell Ray, as our node provider does, that a worker takes no new work and has a minute for what it has."""
+    command = [sys.executable, "-c", _DRAIN, cluster.card.address.gcs_address, name]
+    subprocess.run(command, env=os.environ | ray_token(cluster), check=True)
+
+
+def deaths(cluster: Running) -> list[str]:
+    """Why Ray calls nodes dead."""
+    command = [sys.executable, "-c", _DEATHS, ray_client(cluster)]
+    done = subprocess.run(command, env=os.environ | ray_token(cluster), stdout=subprocess.PIPE, text=True, check=True)
+    return [str(reason) for reason in json.loads(done.stdout.splitlines()[-1])]
 
 
 _COUNTER = """

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from cluster.gateway import isolation
+from cluster.processes import environment, processes
 from cluster.settings import OverlaySettings, ScalingSettings, Settings
 from pipelines.outcomes import media_key
 from pipelines.results import verify
@@ -25,6 +26,8 @@ from tests.links import Link, between
 from tests.overlaid import (
     begin,
     counter,
+    deaths,
+    drain,
     finish,
     network_of,
     pid_of_worker,
@@ -93,6 +96,27 @@ def test_a_link_cut_for_45_s_under_an_analysis_and_an_actor_loses_nothing(
     assert {s.attempts for s in segments(overlaid, analysis_id)} == {0}, "a segment was lost and run again"
     assert running_pids(overlaid, REPLICA) == replicas
     assert pid_of_worker(overlaid) == worker
+
+
+def test_a_machine_that_vanishes_is_replaced_before_ray_has_missed_ten_health_checks(
+    overlaid: Running, minute: list[Path]
+) -> None:
+    """Its link is silent, as one that is only cut; only the orchestrator knows."""
+    analysis_id, name = begin(overlaid, minute), worker_of(overlaid)["name"]
+    for process in processes(overlaid.card.cluster_id):
+        if environment(process).get("AIMA_INSTANCE") == name:
+            process.kill()
+    finish(overlaid, analysis_id, minute)
+    assert f"the machine of {name} is gone" in deaths(overlaid)
+
+
+def test_a_drained_node_takes_no_new_work_and_another_goes_on(overlaid: Running, minute: list[Path]) -> None:
+    analysis_id, name = begin(overlaid, minute), worker_of(overlaid)["name"]
+    drain(overlaid, name)
+    finish(overlaid, analysis_id, minute)
+    instances = [segment.instance for segment in segments(overlaid, analysis_id)]
+    assert (instances[0] == name) > (instances[-1] == name)
+    overlaid.wait_for_zero()
 
 
 def test_a_killed_head_comes_back_and_the_same_worker_replica_and_actor_carry_on(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -12,11 +12,13 @@ from ray.autoscaler.tags import (
     TAG_RAY_NODE_KIND,
     TAG_RAY_USER_NODE_TYPE,
 )
-from ray.autoscaler.v2.schema import ClusterStatus, NodeInfo, NodeUsage, ResourceUsage
+from ray.autoscaler.v2.schema import NodeInfo, NodeUsage, ResourceUsage
 
+from autoscaler.ray_gcs import RayGcs
 from autoscaler.ray_node_provider import RayNodeProvider
 
-WORKER = {"name": "w1", "running": False, "tags": {TAG_RAY_NODE_KIND: "worker", "ray-launch-request": "r-1"}}
+W1 = "cluster-gpu-01234567"
+WORKER = {"name": W1, "running": False, "tags": {TAG_RAY_NODE_KIND: "worker", "ray-launch-request": "r-1"}}
 
 
 class Orchestrator:
@@ -31,33 +33,45 @@ class Orchestrator:
         if self.cuts:
             self.cuts -= 1
             raise httpx.ReadError("cut", request=request)
-        return httpx.Response(self.status, json={"nodes": self.nodes} if request.method == "GET" else {})
+        if request.url.path == "/v1/nodes:observe":
+            return httpx.Response(204)
+        return httpx.Response(self.status, json={"nodes": self.nodes} if request.method == "GET" else {"names": []})
 
     def body(self) -> Any:
         return json.loads(self.requests[-1].content)
 
 
 class Ray:
+    """Stands for RayGcs."""
+
     def __init__(self) -> None:
         self.used = {"GPU": 1.0}
         self.down = False
         self.drained: list[tuple[str, str, int]] = []
+        self.removed: list[tuple[str, str]] = []
         self.refuses = False
+        self.asked = 0
+        self.names = ["cluster-head", W1, "foreign", "elsewhere-gpu-0a1b2c3d"]
 
-    def drain(self, gcs_address: str, node_id: str, reason: str, deadline_ms: int) -> None:
-        assert gcs_address == "gcs:1"
+    def nodes(self) -> list[NodeInfo]:
+        self.asked += 1
+        if self.down:
+            raise TimeoutError("GCS")
+        usage = NodeUsage([ResourceUsage(name, 4.0, used) for name, used in self.used.items()], idle_time_ms=0)
+        nodes = [NodeInfo("i", "gpu", name, "127.77.0.2", "RUNNING", f"id of {name}", usage) for name in self.names]
+        for node in nodes:
+            node.node_activity = ["Busy workers on node."]
+        return nodes
+
+    def drain(self, node_id: str, reason: str, deadline_ms: int) -> None:
         if self.refuses:
             raise RuntimeError("no")
         self.drained.append((node_id, reason, deadline_ms))
 
-    def status(self, gcs_address: str) -> ClusterStatus:
-        assert gcs_address == "gcs:1"
-        if self.down:
-            raise TimeoutError("GCS")
-        usage = NodeUsage([ResourceUsage(name, 4.0, used) for name, used in self.used.items()], idle_time_ms=0)
-        nodes = [NodeInfo("i", "gpu", name, "127.77.0.2", "RUNNING", "n", usage) for name in ("w1", "foreign")]
-        nodes[0].node_activity = ["Busy workers on node."]
-        return ClusterStatus(active_nodes=nodes)
+    def remove(self, node_id: str, reason: str) -> None:
+        if self.refuses:
+            raise RuntimeError("no")
+        self.removed.append((node_id, reason))
 
 
 @pytest.fixture
@@ -77,33 +91,38 @@ def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray) -> RayNodePro
         "orchestrator_url": "http://orchestrator",
         "token_file": str(tmp_path / "token"),
         "gcs_address": "gcs:1",
-        "head_instance_id": "the-head",
+        "head_instance_id": "cluster-head",
         "head_node_type": "head",
     }
     transport = httpx.MockTransport(orchestrator)
-    return RayNodeProvider(config, "cluster", transport, ray.status, ray.drain, lambda: 1000.0)
+
+    def gcs(address: str) -> RayGcs:
+        assert address == "gcs:1"
+        return cast("RayGcs", ray)
+
+    return RayNodeProvider(config, "cluster", transport, gcs, lambda: 1000.0)
 
 
 def test_the_head_is_listed_with_the_workers(provider: RayNodeProvider) -> None:
-    assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
-    assert provider.node_tags("the-head")[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
-    assert provider.is_running("the-head")
-    assert not provider.is_running("w1")
-    assert not provider.is_terminated("w1")
+    assert provider.non_terminated_nodes({}) == ["cluster-head", W1]
+    assert provider.node_tags("cluster-head")[TAG_RAY_NODE_KIND] == NODE_KIND_HEAD
+    assert provider.is_running("cluster-head")
+    assert not provider.is_running(W1)
+    assert not provider.is_terminated(W1)
     assert provider.is_terminated("w2")
 
 
 def test_tags_come_back_unchanged_and_filter(provider: RayNodeProvider) -> None:
-    assert provider.non_terminated_nodes({TAG_RAY_NODE_KIND: "worker"}) == ["w1"]
-    assert provider.non_terminated_nodes({TAG_RAY_NODE_KIND: NODE_KIND_HEAD}) == ["the-head"]
-    assert provider.node_tags("w1") == WORKER["tags"]
+    assert provider.non_terminated_nodes({TAG_RAY_NODE_KIND: "worker"}) == [W1]
+    assert provider.non_terminated_nodes({TAG_RAY_NODE_KIND: NODE_KIND_HEAD}) == ["cluster-head"]
+    assert provider.node_tags(W1) == WORKER["tags"]
 
 
 def test_one_request_per_reading_with_the_token(provider: RayNodeProvider, orchestrator: Orchestrator) -> None:
     provider.non_terminated_nodes({})
-    provider.node_tags("w1")
-    provider.is_running("w1")
-    provider.is_terminated("w1")
+    provider.node_tags(W1)
+    provider.is_running(W1)
+    provider.is_terminated(W1)
     reading, _activity = orchestrator.requests
     assert (reading.method, reading.url.path) == ("GET", "/v1/nodes")
     assert reading.headers["Authorization"] == "Bearer secret"
@@ -123,14 +142,14 @@ def test_with_each_reading_it_tells_what_ray_says_of_our_nodes(
     ray.used = used
     provider.non_terminated_nodes({})
     assert orchestrator.requests[-1].url.path == "/v1/nodes:observe"
-    assert orchestrator.body() == {"nodes": [{"name": "w1", "in_use": in_use, "reasons": ["Busy workers on node."]}]}
+    assert orchestrator.body() == {"nodes": [{"name": W1, "in_use": in_use, "reasons": ["Busy workers on node."]}]}
 
 
 def test_a_reading_is_good_without_the_activity(
     provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
 ) -> None:
     ray.down = True
-    assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
+    assert provider.non_terminated_nodes({}) == ["cluster-head", W1]
     assert len(orchestrator.requests) == 1
 
 
@@ -142,11 +161,44 @@ def test_a_node_that_is_to_take_no_new_work_is_drained_once_with_a_deadline_of_t
     assert ray.drained == []
     orchestrator.nodes = [WORKER | {"drain": {"left_s": 90.5, "reason": "used up"}}]
     ray.refuses = True
-    assert provider.non_terminated_nodes({}) == ["the-head", "w1"]
+    assert provider.non_terminated_nodes({}) == ["cluster-head", W1]
     ray.refuses = False
     provider.non_terminated_nodes({})
     provider.non_terminated_nodes({})
-    assert ray.drained == [("n", "used up", 1_090_500)]
+    assert ray.drained == [(f"id of {W1}", "used up", 1_090_500)]
+
+
+def test_a_node_whose_machine_is_gone_is_removed_from_ray_and_nobody_elses(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    provider.non_terminated_nodes({})
+    assert ray.removed == []
+    orchestrator.nodes = []
+    ray.refuses = True
+    assert provider.non_terminated_nodes({}) == ["cluster-head"]
+    ray.refuses = False
+    provider.non_terminated_nodes({})
+    assert ray.removed == [(f"id of {W1}", f"the machine of {W1} is gone")]
+
+
+def test_a_head_that_starts_anew_removes_what_went_meanwhile(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    orchestrator.nodes = []
+    provider.non_terminated_nodes({})
+    assert [node_id for node_id, _reason in ray.removed] == [f"id of {W1}"]
+
+
+def test_ray_is_not_asked_while_there_is_no_worker(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    orchestrator.nodes, ray.names = [], ["cluster-head"]
+    for _ in range(3):
+        provider.non_terminated_nodes({})
+    assert ray.asked == 1
+    orchestrator.nodes = [WORKER]
+    provider.non_terminated_nodes({})
+    assert ray.asked == 2
 
 
 def test_a_failing_read_raises_and_keeps_the_last_reading(
@@ -156,7 +208,7 @@ def test_a_failing_read_raises_and_keeps_the_last_reading(
     orchestrator.status = 503
     with pytest.raises(httpx.HTTPError):
         provider.non_terminated_nodes({})
-    assert not provider.is_terminated("w1")
+    assert not provider.is_terminated(W1)
 
 
 def test_create_asks_for_machines_of_the_type(provider: RayNodeProvider, orchestrator: Orchestrator) -> None:

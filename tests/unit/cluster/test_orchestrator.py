@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
+from ray.autoscaler.v2.schema import NodeInfo, NodeUsage, ResourceUsage
 
-from autoscaler.types import DRAINING
+from autoscaler.ray_node_provider import RayNodeProvider
+from autoscaler.types import DRAINING, IntentState
 from cluster.orchestrator import Orchestrator, create_app
 from cluster.overlay.addresses import node_address
 from cluster.settings import Settings
@@ -113,6 +118,42 @@ def test_ray_hears_which_node_takes_no_new_work_and_for_how_long(
     drains = {n["name"]: n["drain"] for n in http.get("/v1/nodes", headers=headers).json()["nodes"]}
     assert [other for other, drain in drains.items() if drain] == [name]
     assert drains[name]["left_s"] == pytest.approx(orchestrator.settings.scaling.drain_s - 30.0, abs=2.0)
+
+
+def test_rays_node_provider_and_it_understand_one_another(
+    http: TestClient, orchestrator: Orchestrator, name: str, tmp_path: Path
+) -> None:
+    """Both as they are: a stand-in for one of them can answer what it never would."""
+    token = tmp_path / "nodes-token"
+    token.write_text(orchestrator.state.token("nodes"), encoding="utf-8")
+    config = {"orchestrator_url": "http://o", "token_file": str(token), "gcs_address": "gcs:1"}
+    head = {"head_instance_id": "c1-head", "head_node_type": "head"}
+    usage = NodeUsage([ResourceUsage("GPU", 1.0, 1.0)], idle_time_ms=0)
+    gcs = Mock()
+    gcs.nodes.return_value = [
+        NodeInfo("i", "gpu", instance, "127.77.0.2", "RUNNING", f"id of {instance}", usage)
+        for instance in ("c1-head", name, "c1-gpu-01234567")
+    ]
+
+    def ask(request: httpx.Request) -> httpx.Response:
+        method, path, headers = request.method, request.url.path, dict(request.headers)
+        answer = http.request(method, path, headers=headers, content=request.content)
+        return httpx.Response(answer.status_code, content=answer.content)
+
+    provider = RayNodeProvider(config | head, "c1", httpx.MockTransport(ask), lambda _address: gcs, lambda: 1000.0)
+    assert set(provider.non_terminated_nodes({})) == {"c1-head", name}
+    gcs.remove.assert_called_once_with("id of c1-gpu-01234567", "the machine of c1-gpu-01234567 is gone")
+    gcs.drain.assert_not_called()
+    orchestrator.reconciler.mark_phase(name, DRAINING, ago_s=30.0)
+    provider.non_terminated_nodes({})
+    (node_id, _reason, deadline_ms), _ = gcs.drain.call_args
+    assert node_id == f"id of {name}"
+    assert deadline_ms / 1000 == pytest.approx(1000.0 + orchestrator.settings.scaling.drain_s - 30.0, abs=2.0)
+    provider.create_node_with_resources_and_labels({}, {TAG_RAY_USER_NODE_TYPE: "gpu"}, 1, {}, {})
+    (other,) = set(provider.non_terminated_nodes({})) - {"c1-head", name}
+    provider.terminate_nodes([name, other])
+    ended = [orchestrator.reconciler.find(each) for each in (name, other)]
+    assert {intent.state for intent in ended if intent} == {IntentState.ENDING}
 
 
 def test_what_it_writes_is_for_its_user_only(orchestrator: Orchestrator, name: str) -> None:
