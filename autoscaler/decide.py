@@ -41,9 +41,8 @@ class Observed:
 
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
-    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end. `seen`: (cloud, launch)
-    that a good list has shown before: when one omits it, it is gone, however lately it was bought. `asked_to_end`:
-    launches whose cloud has accepted, in this process, to end their machine.
+    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end. `asked_to_end`: launches
+    whose cloud has accepted, in this process, to end their machine.
     """
 
     intents: Sequence[Intent]
@@ -54,7 +53,6 @@ class Observed:
     held: Mapping[str, str] = field(default_factory=dict)
     tripped: Mapping[str, str] = field(default_factory=dict)
     drained: Mapping[str, str] = field(default_factory=dict)
-    seen: AbstractSet[tuple[str, str]] = frozenset()
     asked_to_end: AbstractSet[str] = frozenset()
 
 
@@ -211,7 +209,7 @@ def _drained(observed: Observed, cloud: str) -> str:
 def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy) -> Iterator[Command]:
     """A good listing omits it: gone, unless none has shown it yet and it was bought so lately that it may lag."""
     since, cloud = intent.answered_at or intent.buying_at or intent.wanted_at, intent.cloud or ""
-    if (cloud, intent.name) not in observed.seen and listing.as_of - since < policy.lag_s(cloud):
+    if intent.listed_at is None and listing.as_of - since < policy.lag_s(cloud):
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
@@ -226,7 +224,7 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy
 def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
     """Whether it was sold under an id that no list has shown, and its cloud has not accepted yet to end it."""
     sold = intent.state in (IntentState.BOUGHT, IntentState.ENDING)
-    return sold and (intent.cloud, intent.name) not in observed.seen and intent.name not in observed.asked_to_end
+    return sold and intent.listed_at is None and intent.name not in observed.asked_to_end
 
 
 def _presumed(intent: Intent, since: float) -> Instance:

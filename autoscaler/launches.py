@@ -10,7 +10,7 @@ from typing import Any
 from autoscaler.ledger import Ledger, spent_by_live_usd
 from autoscaler.measures import Measures, outcome, tell
 from autoscaler.names import launch_name, stray_name
-from autoscaler.types import DRAINING, STRAY, Instance, Intent, IntentState
+from autoscaler.types import DRAINING, STRAY, Instance, Intent, IntentState, Listing
 
 _log = logging.getLogger(__name__)
 _HISTORY = 20
@@ -84,6 +84,18 @@ class Launches:
         tell(self.measures, before, changed)
         _log.info("%s", sentence, extra={"instance": name, "cloud": changed.cloud or "none"})
         return changed
+
+    def listed(self, listings: Mapping[str, Listing | None]) -> None:
+        """Write down which launches their clouds show for the first time: what such a list omits later is gone.
+
+        A restart must not forget it, or the bill of what vanished shortly before would last until no list can lag.
+        """
+        shown = {
+            (cloud, machine.name) for cloud, listing in listings.items() if listing for machine in listing.instances
+        }
+        for intent in self.live():
+            if intent.listed_at is None and (intent.cloud, intent.name) in shown:
+                self.change(intent.name, f"{intent.cloud} lists it", listed_at=self._clock())
 
     def waits(self, name: str, reason: str) -> None:
         """Why this launch is not bought yet; written when the reason is another one."""

@@ -59,6 +59,7 @@ intents = Table(
     Column("rival_of", String(128)),
     Column("broken", Boolean, nullable=False),
     Column("ending_at", Float),
+    Column("listed_at", Float),
 )
 
 events = Table(

@@ -135,6 +135,7 @@ class Purchasing:
             usual_boot_s=choice.boot_s,
             buying_at=self._clock(),
             answered_at=None,
+            listed_at=None,
         )
 
     async def _create(self, name: str, node_type: NodeType, offer: Offer) -> Instance:

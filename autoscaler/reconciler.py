@@ -152,6 +152,7 @@ class Reconciler:
         """One round: list all clouds side by side, decide, act. What is slow goes on beside the next rounds."""
         async with self._ticking:
             listings = await self._watch.look()
+            self._launches.listed(listings)
             now = self._clock()
             spendings = self.purchasing.spendings()
             observed = Observed(
@@ -163,7 +164,6 @@ class Reconciler:
                 held={cloud: why for cloud in self._providers if (why := self._holds.cloud(cloud, now))},
                 tripped=self._tripped(now),
                 drained=budget.drains(self._budgets, spendings),
-                seen=self._watch.seen,
                 asked_to_end=self._watch.ending(),
             )
             for warning in budget.warnings(self._budgets, spendings):

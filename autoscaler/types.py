@@ -162,7 +162,8 @@ class Intent:
     `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
     `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the one that the cloud charges.
     `phases`: phase -> when it was reached, DRAINING too. `rival_of`: the launch whose other candidate this is.
-    `ending_at`: since when it is to end. `broken`: the machine or its cloud was to blame for the end.
+    `ending_at`: since when it is to end. `listed_at`: when a list of its cloud first showed it: one that omits it later
+    proves its end, however lately it was bought. `broken`: the machine or its cloud was to blame for the end.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Intent:
     rival_of: str | None = None
     broken: bool = False
     ending_at: float | None = None
+    listed_at: float | None = None
 
     @property
     def stray(self) -> bool:

@@ -48,10 +48,7 @@ class _Seen:
 
 
 class Watch:
-    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence.
-
-    `seen`: (cloud, launch) that some good list has shown, until the launch is forgotten.
-    """
+    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence."""
 
     def __init__(
         self,
@@ -67,7 +64,6 @@ class Watch:
         self._troubles: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
         self._paused_until: dict[str, float] = {}
         self._asked_to_end: dict[str, str] = {}
-        self.seen: set[tuple[str, str]] = set()
 
     async def look(self) -> dict[str, Listing | None]:
         """Each cloud's list, or None where nothing is known: it failed, is paused, or has not answered yet."""
@@ -99,7 +95,6 @@ class Watch:
     def forget(self, name: str) -> None:
         """The launch of this name is over."""
         self._asked_to_end.pop(name, None)
-        self.seen -= {(cloud, name) for cloud in self._seen}
 
     def last_good(self) -> dict[str, tuple[Instance, ...]]:
         """What each cloud listed when it last answered well."""
@@ -169,7 +164,6 @@ class Watch:
             return None
         seen.good, seen.failures = True, 0
         seen.last_good = task.result()
-        self.seen.update((cloud, instance.name) for instance in seen.last_good.instances)
         self.fine(cloud, "list")
         if not seen.last_good.instances:
             self.fine(cloud, "end")

@@ -1,6 +1,7 @@
 """The real reconciler and ledger on a fake clock and a fake cloud."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,20 @@ def test_a_restart_goes_on_where_it_was(world: World, state: IntentState) -> Non
     else:
         assert [m.name for m in world.machines()] == [name]
         assert world.state(name) is IntentState.BOUGHT
+
+
+def test_what_vanishes_shortly_before_a_restart_is_billed_to_the_first_list_after_it() -> None:
+    """That it was listed is written down: without it, the new process would wait for lists to lag no more."""
+    with World(["fake"], TYPES, policy=replace(POLICY, list_lag_s=300.0)) as world:
+        (name,) = world.launch()
+        world.tick(2)
+        (machine,) = world.machines()
+        world.reconciler.mark_joined(name)
+        world.cloud.vanish(machine.instance_id)
+        world.restart()
+        world.tick(2)
+        assert world.state(name) is IntentState.ENDED
+        assert world.intent(name).billed_s(world.now) == pytest.approx(world.cloud.billed_s[machine.instance_id], abs=2)
 
 
 def test_a_repeated_call_gives_the_same_names(world: World) -> None:

@@ -139,7 +139,7 @@ def test_a_node_that_is_busy_with_nothing_is_ended() -> None:
 
 
 def test_what_vanished_is_closed() -> None:
-    (command,) = commands([intent(joined_at=NOW - 50)], seen={("red", "a")})
+    (command,) = commands([intent(joined_at=NOW - 50, listed_at=NOW - 60)])
     assert command == Close("a", "it vanished from the cloud's list", NOW)
 
 
@@ -222,10 +222,10 @@ def test_what_is_over_is_left_alone() -> None:
 def test_terminations_come_first() -> None:
     intents = [
         intent("w", IntentState.WANTED),
-        intent("gone", joined_at=NOW),
+        intent("gone", joined_at=NOW, listed_at=NOW),
         intent("e", IntentState.ENDING, reason="idle", instance_id="i-e"),
     ]
-    kinds = [type(c) for c in commands(intents, red=[machine("e"), machine("x")], seen={("red", "gone")})]
+    kinds = [type(c) for c in commands(intents, red=[machine("e"), machine("x")])]
     assert kinds == [Terminate, Terminate, Close, Wait]
 
 
@@ -330,12 +330,12 @@ def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed(
         assert command.reason == "it vanished from the cloud's list"
         assert (command.instance.instance_id, command.broken) == ("i-a", joined_at is None)
     vanished = Close("a", "it vanished from the cloud's list", NOW, broken=True)
-    assert commands([intent()], seen={("red", "a")}) == [vanished]  # its bill ends with this very list
+    assert commands([intent(listed_at=NOW - 1)]) == [vanished]  # its bill ends with this very list
     ending = intent(state=IntentState.ENDING, instance_id="i-a", bought_at=NOW - 99, reason="lost", broken=True)
     (again,) = commands([ending])  # until its cloud has accepted that
     assert isinstance(again, Terminate)
     assert commands([ending], asked_to_end={"a"}) == [Close("a", "lost", NOW, broken=True)]
-    assert commands([ending], seen={("red", "a")}) == [Close("a", "lost", NOW, broken=True)]
+    assert commands([replace(ending, listed_at=NOW - 9)]) == [Close("a", "lost", NOW, broken=True)]
 
 
 def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
@@ -359,5 +359,5 @@ def test_clouds_differ_in_how_late_they_list() -> None:
 
 def test_what_a_good_list_has_shown_and_another_omits_is_gone_however_young() -> None:
     young = intent(state=IntentState.ENDING, age_s=3.0, bought_at=NOW - 3.0, instance_id="i-a", reason="idle")
-    assert commands([young], seen={("blue", "a")}) == []
-    assert commands([young], seen={("red", "a")}) == [Close("a", "idle", NOW)]
+    assert commands([young]) == []
+    assert commands([replace(young, listed_at=NOW - 1.0)]) == [Close("a", "idle", NOW)]
