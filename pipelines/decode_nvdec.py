@@ -63,11 +63,11 @@ class GpuDecoder(PyAvDecoder):
 
 
 class NvdecDecoder(GpuDecoder):
-    """NVDEC where it has proved itself and as long as it works, else the CPU. `on_warning` is told why."""
+    """NVDEC where it has proved itself and as long as it works, else the CPU. `on_fallback` is told why."""
 
-    def __init__(self, on_warning: Callable[[str], None] = _log.warning, **options: Any) -> None:
+    def __init__(self, on_fallback: Callable[[str], None] = _log.warning, **options: Any) -> None:
         super().__init__(**options)
-        self._on_warning = on_warning
+        self._on_fallback = on_fallback
 
     def _pictures(
         self, uri: str, requests: Sequence[FrameRequest], given: ShownFrame | None = None
@@ -82,7 +82,7 @@ class NvdecDecoder(GpuDecoder):
             except (MediaError, RuntimeError) as error:  # RuntimeError: PyAV's, no stream is for the GPU
                 objection = error.cause if isinstance(error, MediaError) else str(error)
         since = f" after {given.time_s:.3f} s" if given else ""
-        self._on_warning(f"decoded by the CPU{since}, not by NVDEC: {objection}")
+        self._on_fallback(f"decoded by the CPU{since}, not by NVDEC: {objection}")
         yield from PyAvDecoder._pictures(self, uri, requests, given)
 
 

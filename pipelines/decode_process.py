@@ -109,7 +109,7 @@ class _Worker:
         if name != "decord":
             options |= {"new_pixels": self._pixels.new, "on_progress": self._on_progress}
         if name == "nvdec":
-            options["on_warning"] = lambda text: self._channel.send(json.dumps({"warning": text}).encode())
+            options["on_fallback"] = lambda text: self._channel.send(json.dumps({"fallback": text}).encode())
         self._on_progress()
         for number, batch in load_decoder(name, **options).read(uri, requests, batch_size):
             times, indices = batch.times_s.tolist(), batch.indices.tolist()

@@ -85,17 +85,17 @@ class DecodeProcesses:
         uri: str,
         requests: Sequence[FrameRequest],
         batch_size: int,
-        on_warning: Callable[[str], None] = lambda text: None,
+        on_fallback: Callable[[str], None] = lambda text: None,
     ) -> Iterator[tuple[int, FrameBatch]]:
         """As Decoder.read. If the process dies it is tried once more in a new one, from where it was.
 
-        Where that was NVDEC's, or hung with it, the CPU goes on. `on_warning` is told what did not fail the file.
+        Where that was NVDEC's, or hung with it, the CPU goes on. `on_fallback` is told why.
         Raises MediaError, also for a file that ends its process twice, or hangs.
         """
 
         def warn(text: str) -> None:
             _log.warning("%s: %s", file_name(uri), text)
-            on_warning(text)
+            on_fallback(text)
 
         given, time_s = 0, min(request.segment.start_s for request in requests)
         attempts = [decoder, *["pyav"] * _ATTEMPTS] if decoder == "nvdec" else [decoder] * _ATTEMPTS
@@ -103,8 +103,8 @@ class DecodeProcesses:
             count = 0
             try:
                 for header, pixels in self._answers("read", name, uri, requests, batch_size):
-                    if "warning" in header:
-                        warn(str(header["warning"]))
+                    if "fallback" in header:
+                        warn(str(header["fallback"]))
                         continue
                     count += 1
                     if count > given:

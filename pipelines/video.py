@@ -203,7 +203,7 @@ class SegmentAnalyzer:
     ) -> tuple[str, str, list[SegmentRun], MediaError | None]:
         """The decoder and why, the runs that saw the segment's frames, and the damage that ended the file, if any.
 
-        What the decoder has to say is added to `notes`.
+        Why the CPU took over from NVDEC is added to `notes`.
         """
         if task.info.kind == "picture":
             return "pillow", "a picture", self._look(task, analyzers, on_first_frame), None
@@ -213,7 +213,8 @@ class SegmentAnalyzer:
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
         size = min(frames_per_batch(r.size) for r in requests)
         batches = self.decoding.read(decoder, task.media_uri, requests, size, notes.append)
-        return decoder, reason, runs, _feed(task, batches, runs, on_first_frame)
+        damage = _feed(task, batches, runs, on_first_frame)
+        return f"{decoder}, then pyav" if notes else decoder, reason, runs, damage
 
     def _look(self, task: SegmentTask, analyzers: Sequence[Analyzer], on_look: Callable[[], None]) -> list[SegmentRun]:
         runs = [analyzer.start(task.segment) for analyzer in analyzers]

@@ -55,7 +55,7 @@ def decoder(request: pytest.FixtureRequest, clip: media.Clip, monkeypatch: pytes
     if name == "nvdec" and nvdec_objection():
         gpu.stand_in(monkeypatch)  # see test_nvdec_is_this_machines_own
         said = list[str]()
-        yield load_decoder(name, on_warning=said.append)
+        yield load_decoder(name, on_fallback=said.append)
         tells = clip.path.suffix not in (".avi", ".ts")
         assert [text for text in said if tells or "does not tell which frames" not in text] == []
         return
