@@ -72,11 +72,24 @@ def restart_head(cluster: Running, settings: Settings, meanwhile: Callable[[], N
     assert embedded.up(settings) == card
 
 
-_DEATHS = """
-import json, sys
+# The beginning of a program that Ray Client connects: `ray` is ready after it.
+CONNECTED = """
+import sys, time
 import ray
 
-ray.init(sys.argv[1], log_to_driver=False)
+for left in reversed(range(20)):
+    try:
+        ray.init(sys.argv[1], namespace="tests", log_to_driver=False)
+        break
+    except ConnectionError:  # a busy head can take longer to start our process than Ray waits for it
+        if not left:
+            raise
+        time.sleep(0.5)
+"""
+
+_DEATHS = f"""
+import json
+{CONNECTED}
 print(json.dumps([node["DeathReasonMessage"] for node in ray.nodes() if not node["Alive"]]))
 """
 
@@ -105,18 +118,10 @@ def deaths(cluster: Running) -> list[str]:
     return [str(reason) for reason in json.loads(done.stdout.splitlines()[-1])]
 
 
-_COUNTER = """
-import os, sys, time
-import ray
-
-for left in reversed(range(20)):
-    try:
-        ray.init(sys.argv[1], namespace="tests", log_to_driver=False)
-        break
-    except ConnectionError:  # a busy head can take longer to start our process than Ray waits for it
-        if not left:
-            raise
-        time.sleep(0.5)
+_COUNTER = (
+    CONNECTED
+    + """
+import os
 
 
 @ray.remote(num_cpus=1)
@@ -134,6 +139,7 @@ for line in sys.stdin:
     counter = Counter.options(name="counter", lifetime="detached", get_if_exists=True).remote()
     print(ray.get(counter.count.remote()) if line == "count\\n" else ray.kill(counter), flush=True)
 """
+)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from tests.integration.test_first_light import expected_indices, running_pids
 from tests.jobs import finished, ray_token, video_job
 from tests.links import Link, between
 from tests.overlaid import (
+    CONNECTED,
     begin,
     counter,
     deaths,
@@ -165,12 +166,12 @@ def test_a_head_whose_serve_does_not_come_back_starts_anew_and_the_analysis_goes
     overlaid.wait_for_zero()
 
 
-_HOSTILE = """
-import json, os, socket, sys
+_HOSTILE = (
+    CONNECTED
+    + """
+import json, os, socket
 import numpy as np
-import ray
 
-ray.init(sys.argv[1], log_to_driver=False)
 wishes = json.loads(sys.argv[2])
 
 
@@ -221,6 +222,7 @@ found["environment"] = ray.get(a.environment.remote())
 found["head_environment"], found["head_files"], found["looted"] = ray.get(on_the_head.remote(wishes["files"]))
 print(json.dumps(found))
 """
+)
 
 
 def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_nothing_else(overlaid: Running) -> None:
@@ -238,6 +240,7 @@ def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_no
         "files": [str(state.path / "overlay" / "host_key"), str(state.path / "ledger.db")],
         "loot": LOOT,
     }
+    overlaid.wait_for_zero()
     before = len(overlaid.instances())
     command = [sys.executable, "-c", _HOSTILE, ray_client(overlaid), json.dumps(wishes)]
     environment = os.environ | ray_token(overlaid)
