@@ -3,12 +3,14 @@
 Each contestant runs in a process of its own, one after another, `--runs` rounds of all; the median round counts.
 `serve` (requests to a warm replica) is compared with the limit's loop alone; the others start their own workers and
 load their own models: they are compared with the limit including its imports and model. Starting Ray is not counted.
-Memory is the peak, over the whole tree of processes, of their proportional set sizes.
+Memory is the peak, over the whole tree of processes, of their proportional set sizes. CPU seconds are given by what
+the processes are for, Ray's start included: what Ray costs, and where.
 """
 
 import argparse
 import contextlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +32,14 @@ GOALS = {"serve": 1.05, "ray_data": 1.15}
 # Reading a process's page tables takes CPU time, the more the more processes, and holds it up: a look is followed by
 # this many times as long without one.
 _WATCH_FACTOR = 50
+# What a process is for, by what it calls itself: the first that fits.
+_PARTS = {
+    "decoding": r"pipelines\.decode_process",
+    "actors of Ray Data and Serve": r"^ray::(_StatsActor|_Autoscaling|ActorLocation|ServeController|ProxyActor)",
+    "Ray itself": r"^ray::(IDLE|DashboardAgent|RuntimeEnvAgent)|/ray/(core|dashboard|_private|autoscaler)/",
+    "work": r"^ray::",
+    "program": "",
+}
 
 
 def main() -> None:
@@ -56,6 +66,8 @@ def main() -> None:
             f"{row['cpu_s']:7.1f} CPU s {row['peak_mib']:6.0f} MiB  same labels {row['agreement']:.1%}"
             + (f"  (goal {GOALS[name]:g} x)" if name in GOALS else "")
         )
+        parts = sorted(row["cpu_parts_s"].items(), key=lambda part: -part[1])
+        print(" " * 21 + "CPU: " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in parts if seconds))
     for name, run in late.items():
         at_least = f"more than {run['ratio']:.1f} x limit" if "ratio" in run else "there is no limit to compare with"
         print(f"{name:20} not within {options.timeout_s:g} s: {at_least}, {run['peak_mib']:.0f} MiB")
@@ -65,15 +77,16 @@ def main() -> None:
         told = {name: row for name, row in (report | late).items() if "ratio" in row}
         ratios = {name: round(row["ratio"], 3) for name, row in told.items() if name != "limit"}
         peaks = {name: round(row["peak_mib"]) for name, row in told.items()}
-        print(json.dumps({"ratio_to_limit": ratios, "peak_mib": peaks, "at_least": list(late)}))
+        cpu_s = {name: row["cpu_parts_s"] for name, row in report.items()}
+        print(json.dumps({"ratio_to_limit": ratios, "peak_mib": peaks, "cpu_s": cpu_s, "at_least": list(late)}))
 
 
 def all_runs(
     peers: Sequence[str], rounds: int, job: Path, timeout_s: float
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, float]]]:
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, Any]]]:
     """Every contestant's runs, and of those that came too late (and were left out then) what they took at least."""
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in peers}
-    late: dict[str, dict[str, float]] = {}
+    late: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}
     for round_number in range(rounds):
         for name in [name for name in peers if name not in late]:
@@ -98,7 +111,8 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
     """One run: its own figures (none if it was too late), the CPU seconds of all its processes, their peak memory."""
     command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak, cpu_s, next_look = 0, {process.pid: 0.0}, 0.0
+    peak, next_look = 0, 0.0
+    cpu_s, parts = {process.pid: 0.0}, {process.pid: "program"}
     deadline = time.monotonic() + timeout_s
     while process.poll() is None:
         if time.monotonic() > deadline:
@@ -109,7 +123,7 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
             return {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
         members = _tree(process)
         for member in members:
-            _note_cpu(member, cpu_s)
+            _note_cpu(member, cpu_s, parts)
         if time.monotonic() >= next_look:
             looked = time.monotonic()
             peak = max(peak, sum(map(_pss, members)))
@@ -119,7 +133,8 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"{name} failed: {output}")
     figures: dict[str, Any] = json.loads(output.splitlines()[-1])
-    return figures | {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
+    by_part = {part: sum(s for pid, s in cpu_s.items() if parts[pid] == part) for part in {*parts.values()}}
+    return figures | {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values()), "cpu_parts_s": by_part}
 
 
 def _tree(process: Any) -> list[psutil.Process]:
@@ -129,10 +144,13 @@ def _tree(process: Any) -> list[psutil.Process]:
         return []
 
 
-def _note_cpu(process: psutil.Process, cpu_s: dict[int, float]) -> None:
+def _note_cpu(process: psutil.Process, cpu_s: dict[int, float], parts: dict[int, str]) -> None:
     with contextlib.suppress(psutil.Error):
-        times = process.cpu_times()
+        times, title = process.cpu_times(), " ".join(process.cmdline())
         cpu_s[process.pid] = times.user + times.system
+        part = next(part for part, words in _PARTS.items() if re.search(words, title))
+        if process.pid not in parts or (title and not title.startswith("ray::IDLE")):  # as which worked ones end
+            parts[process.pid] = part
 
 
 def _pss(process: psutil.Process) -> int:
@@ -142,11 +160,16 @@ def _pss(process: psutil.Process) -> int:
         return 0
 
 
-def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     """The medians, and the ratios to the limit of the same round."""
     report = {}
     for name, results in runs.items():
-        row = {key: statistics.median(r[key] for r in results) for key in ("cold_s", "warm_s", "cpu_s", "peak_mib")}
+        keys = ("cold_s", "warm_s", "cpu_s", "peak_mib")
+        row: dict[str, Any] = {key: statistics.median(r[key] for r in results) for key in keys}
+        of_parts = [r["cpu_parts_s"] for r in results]
+        row["cpu_parts_s"] = {
+            part: round(statistics.median(found.get(part, 0.0) for found in of_parts), 1) for part in _PARTS
+        }
         kind = "warm_s" if name == "serve" else "cold_s"
         limits = runs.get("limit", results)
         row["ratio"] = statistics.median(r[kind] / limit[kind] for r, limit in zip(results, limits, strict=True))
@@ -191,7 +214,7 @@ def _clip(path: Path, offset: int) -> Path:
     return path
 
 
-def draw(report: dict[str, dict[str, float]], path: Path) -> None:
+def draw(report: dict[str, dict[str, Any]], path: Path) -> None:
     """Bars: seconds against the limit, and memory."""
     figure = Figure(figsize=(11, 4), layout="tight")
     left, right = figure.subplots(1, 2)
