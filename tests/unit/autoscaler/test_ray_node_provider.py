@@ -176,9 +176,20 @@ def test_a_node_whose_machine_is_gone_is_removed_from_ray_and_nobody_elses(
     orchestrator.nodes = []
     ray.refuses = True
     assert provider.non_terminated_nodes({}) == ["cluster-head"]
+    assert ray.removed == []
     ray.refuses = False
     provider.non_terminated_nodes({})
     assert ray.removed == [(f"id of {W1}", f"the machine of {W1} is gone")]
+
+
+def test_what_fails_for_one_node_keeps_nothing_else_from_being_done(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray
+) -> None:
+    gone, orchestrator.nodes = "cluster-gpu-76543210", [WORKER | {"drain": {"left_s": 90.5, "reason": "used up"}}]
+    ray.names, ray.refuses = [W1, gone], True
+    provider.non_terminated_nodes({})
+    assert orchestrator.requests[-1].url.path == "/v1/nodes:observe"
+    assert [node["name"] for node in orchestrator.body()["nodes"]] == [W1]
 
 
 def test_a_head_that_starts_anew_removes_what_went_meanwhile(

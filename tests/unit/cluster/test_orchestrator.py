@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 from ray.autoscaler.v2.schema import NodeInfo, NodeUsage, ResourceUsage
 
+from autoscaler.ray_gcs import RayGcs
 from autoscaler.ray_node_provider import RayNodeProvider
 from autoscaler.types import DRAINING, IntentState
 from cluster.orchestrator import Orchestrator, create_app
@@ -129,7 +130,7 @@ def test_rays_node_provider_and_it_understand_one_another(
     config = {"orchestrator_url": "http://o", "token_file": str(token), "gcs_address": "gcs:1"}
     head = {"head_instance_id": "c1-head", "head_node_type": "head"}
     usage = NodeUsage([ResourceUsage("GPU", 1.0, 1.0)], idle_time_ms=0)
-    gcs = Mock()
+    gcs = Mock(spec=RayGcs)
     gcs.nodes.return_value = [
         NodeInfo("i", "gpu", instance, "127.77.0.2", "RUNNING", f"id of {instance}", usage)
         for instance in ("c1-head", name, "c1-gpu-01234567")
@@ -152,8 +153,8 @@ def test_rays_node_provider_and_it_understand_one_another(
     provider.create_node_with_resources_and_labels({}, {TAG_RAY_USER_NODE_TYPE: "gpu"}, 1, {}, {})
     (other,) = set(provider.non_terminated_nodes({})) - {"c1-head", name}
     provider.terminate_nodes([name, other])
-    ended = [orchestrator.reconciler.find(each) for each in (name, other)]
-    assert {intent.state for intent in ended if intent} == {IntentState.ENDING}
+    launches = {intent.name: intent.state for intent in orchestrator.reconciler.nodes()}
+    assert launches == dict.fromkeys((name, other), IntentState.ENDING)
 
 
 def test_what_it_writes_is_for_its_user_only(orchestrator: Orchestrator, name: str) -> None:
