@@ -20,6 +20,7 @@ from cluster.ray_node import INLINE_RESULTS, patience
 from cluster.service_settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.settings import Settings
 from cluster.state import ClusterCard, StateDir, write_private
+from cluster.steady_clock import KEPT
 
 HEAD_NODE_TYPE = "head"
 _DEPLOYED = "deployed"
@@ -82,6 +83,7 @@ def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: floa
     """What Ray's head processes and drivers on this machine need to know."""
     return {
         **lean.ENVIRONMENT,
+        KEPT: str(state.clock_path),
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         # Ray starts its monitor as a script from a folder that holds an autoscaler.py; ours must be found instead.
         "PYTHONSAFEPATH": "1",

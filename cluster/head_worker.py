@@ -1,7 +1,8 @@
-"""Imported first by every worker of Ray on the head. Serve's controller, proxy and replicas there do without pandas.
+"""Imported first by every worker of Ray on the head, Serve's controller, proxy and replicas there among them.
 
-Ray Serve imports pandas for one thing, to write a DataFrame that a deployment returns as JSON, and with it 33 MiB into
-each of its processes. Whoever else imports pandas on the head, a job's driver or a task, gets it as ever.
+Their time never jumps, and Serve does without pandas. It imports that for one thing, to write a DataFrame that a
+deployment returns as JSON, and with it 33 MiB into each of its processes. Whoever else imports pandas on the head, a
+job's driver or a task, gets it as ever.
 """
 
 import importlib.abc
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import FrameType, ModuleType
+
+from cluster.steady_clock import install_kept
 
 _ASKING, _SPARED = "ray.serve._private.utils", "pandas"
 
@@ -37,4 +40,5 @@ def spare_serve() -> None:
         sys.meta_path.insert(0, _Spare())
 
 
+install_kept()
 spare_serve()

@@ -1,4 +1,4 @@
-"""Ray's autoscaler, told to read its configuration when that has changed.
+"""Ray's autoscaler, told to read its configuration when that has changed, by a clock that never jumps.
 
 It would read the file and validate it against its schema every second, which is most of its CPU time while idle.
 """
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ray.autoscaler.v2.instance_manager.config import FileConfigReader
+
+from cluster.steady_clock import install_kept
 
 _read: Callable[[FileConfigReader], Any] = FileConfigReader.refresh_cached_autoscaling_config
 
@@ -25,6 +27,7 @@ def refresh_when_changed(reader: FileConfigReader) -> None:
 
 def main() -> None:
     """Run Ray's own script, the first argument, with the others."""
+    install_kept()  # before the node provider is imported, which tells Serve deadlines
     FileConfigReader.refresh_cached_autoscaling_config = refresh_when_changed
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,11 +1,23 @@
 """A machine's clock that is minutes off, and is set, moves no deadline of ours."""
 
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.joins import TOKEN_LIFETIME_S, Joins
-from cluster.steady_clock import SteadyClock
+from cluster.steady_clock import KEPT, SteadyClock, _boot, _since_boot, install
+
+with warnings.catch_warnings(action="ignore"):  # Serve's own
+    from ray.serve.autoscaling_policy import _apply_delay_logic
+    from ray.serve.config import AutoscalingConfig
 
 
 class Machine:
@@ -92,3 +104,55 @@ def test_what_was_kept_is_not_believed_when_it_means_nothing(machine: Machine, t
     assert machine.process(kept)() == pytest.approx(machine.wall(), abs=1e-6)
     machine.error_s = 0.0
     assert machine.process(tmp_path / "no folder" / "clock.json")() == pytest.approx(machine.wall(), abs=1e-6)
+
+
+def test_whoever_asks_while_another_adjusts_it_does_not_wait(machine: Machine) -> None:
+    """A fork of a process whose other thread was adjusting would wait for ever."""
+    with machine.clock._adjusting:
+        machine.up_s += 10
+        machine.error_s = 300.0
+        asked = threading.Thread(target=machine.clock)
+        asked.start()
+        asked.join(timeout=60)
+        assert not asked.is_alive()
+        assert machine.clock() == machine.wall() - 300.0
+
+
+def idle_s_until_serve_lets_go(machine: Machine) -> float:
+    """How long an idle replica is kept, of which the clock was 370 s ahead for the first 17."""
+    config = AutoscalingConfig(min_replicas=0, max_replicas=2, downscale_to_zero_delay_s=20)
+    replicas, began = 1, machine.up_s
+    state: dict[str, Any] = {}
+    machine.error_s = 370.0
+    while replicas and machine.up_s < began + 3600:
+        if machine.up_s >= began + 17:
+            machine.error_s = 0.0
+        replicas, state = _apply_delay_logic(0, replicas, config, state)
+        machine.up_s += 1
+    return machine.up_s - began
+
+
+def test_serve_lets_an_idle_replica_go_in_time_whatever_the_wall_clock_does(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time_ns", time.time_ns)
+    monkeypatch.setattr(time, "time", machine.wall)
+    assert idle_s_until_serve_lets_go(machine) > 370, "Serve counts by the wall clock"
+    install(machine.clock)
+    assert idle_s_until_serve_lets_go(machine) == pytest.approx(20, abs=2)
+    assert time.time_ns() == pytest.approx(machine.clock() * 1e9)
+
+
+@pytest.mark.parametrize("started", ["import cluster.head_worker", "import cluster.ray_monitor as m; m.main()"])
+def test_rays_processes_on_the_head_go_by_the_time_that_was_kept(tmp_path: Path, started: str) -> None:
+    kept, script = tmp_path / "clock.json", tmp_path / "script.py"
+    clock = SteadyClock()
+    offset_s = clock() - _since_boot() - 300.0
+    kept.write_text(json.dumps({"boot": _boot(), "offset_s": offset_s}), encoding="utf-8")
+    script.write_text("import time\nprint(time.time())\n")
+    command = [sys.executable, "-c", f"{started}\nimport time\nprint(time.time())", str(script)]
+    for added, behind_s in (({KEPT: str(kept)}, 300.0), ({}, 0.0)):
+        before = clock()
+        done = subprocess.run(command, env=os.environ | added, capture_output=True, text=True, check=True, timeout=60)
+        for said in done.stdout.split():
+            assert before - 1 < float(said) + behind_s < clock() + 1
