@@ -128,7 +128,7 @@ class _Now(Collector):
         fleet = self._fleet()
         yield from _instances(fleet)
         yield from _clouds(fleet)
-        yield from _money(fleet["spending"])
+        yield from _money(fleet["clouds"], fleet["spending"])
         billed = CounterMetricFamily(
             "aima_machine_billed_seconds",
             "Seconds of machines that clouds bill, from each purchase to the listing that omits it.",
@@ -181,7 +181,7 @@ def _clouds(fleet: Mapping[str, Any]) -> Iterable[Metric]:
     return degraded, stopped
 
 
-def _money(spending: Mapping[str, Any]) -> Iterable[Metric]:
+def _money(clouds: Iterable[str], spending: Mapping[str, Any]) -> Iterable[Metric]:
     rate = GaugeMetricFamily(
         "aima_cost_usd_per_hour", "What all machines that are or may be billed cost an hour.", labels=("cloud",)
     )
@@ -194,7 +194,8 @@ def _money(spending: Mapping[str, Any]) -> Iterable[Metric]:
         "What a budget leaves; of an hour, what may still be added to the rate.",
         labels=("scope", "window"),
     )
-    scopes, nothing = spending["scopes"], dict.fromkeys(_WINDOWS.values(), 0.0)
+    nothing = dict.fromkeys(_WINDOWS.values(), 0.0)
+    scopes = dict.fromkeys(clouds, nothing) | spending["scopes"]
     for scope, now in scopes.items():
         if scope != ALL:
             rate.add_metric((scope,), now["burn_usd_per_hour"])

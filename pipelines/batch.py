@@ -8,8 +8,10 @@ import contextlib
 import json
 import math
 import os
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from pipelines import logs
@@ -21,14 +23,6 @@ from pipelines.outcomes import Outcomes, media_key
 from pipelines.video import SegmentAnalyzer
 
 KINDS: dict[str, Kind] = {"video": SegmentJobs(), "audio": SegmentJobs(), "images": PictureJobs()}
-_RAY_DATA_NAMESPACES = {
-    "ActorLocationTracker",
-    "AutoscalingCoordinator",
-    "AutoscalingRequester",
-    "DataUsageCollectionActor",
-    "_dataset_stats_actor",
-    "_dataset_stats_summary_actor",
-}
 _MOST_BLOCKS = 2000
 _WAITING = 2  # tasks that an actor has been given and not begun
 _JUDGED_FROM = 20  # so many media must have been tried before too many errors end a job
@@ -66,9 +60,13 @@ def run(job: BatchJob) -> BatchResult:
 
     Raises MediaError for inputs that name nothing, TooManyErrors, OtherJob.
     """
+    # Ray Data takes a good part of a second to import, in which other processes read headers.
+    threading.Thread(target=import_module, args=("pipelines.ray_data",)).start()
     kind, outcomes = KINDS[job.kind], Outcomes(job.output_uri)
     plan = kind.plan(job, outcomes.begin(job.identity(), job.resume))
     result = plan.result
+    from pipelines.ray_data import alone  # noqa: PLC0415
+
     try:
         with Wholes(kind, job, plan) as wholes:
             for outcome in plan.done.values():
@@ -81,11 +79,11 @@ def run(job: BatchJob) -> BatchResult:
                 flush=True,
             )
             _check_errors(job, result)
-            for lane in ("gpu", "cpu"):
-                for outcome in _run_lane(job, plan.left(lane), lane, result):
-                    wholes.note(outcome)
+            with alone():
+                for lane in ("gpu", "cpu"):
+                    for outcome in _run_lane(job, plan.left(lane), lane, result):
+                        wholes.note(outcome)
     finally:
-        _end_lingering_actors()
         for key, errors in _by_media(result.errors).items():
             outcomes.add_errors(key, errors)
     outcomes.finish(result.manifest())
@@ -94,18 +92,19 @@ def run(job: BatchJob) -> BatchResult:
 
 def _run_lane(job: BatchJob, tasks: Mapping[str, Task], lane: str, result: BatchResult) -> Iterator[Outcome]:
     started, frames_before = time.monotonic(), result.frames
-    for done, outcome in enumerate(_outcomes(job, tasks, lane) if tasks else (), start=1):
-        result.add(outcome)
-        yield outcome
-        spent_s = time.monotonic() - started
-        left_s = spent_s / done * (len(tasks) - done)
-        rate = (result.frames - frames_before) / spent_s
-        print(
-            f"{done}/{len(tasks)} {lane} {KINDS[job.kind].unit}, {result.frames} frames ({rate:.0f}/s), "
-            f"{len(result.errors)} errors, about {left_s:.0f} s left",
-            flush=True,
-        )
-        _check_errors(job, result)
+    with contextlib.closing(_outcomes(job, tasks, lane)) as outcomes:
+        for done, outcome in enumerate(outcomes, start=1):
+            result.add(outcome)
+            yield outcome
+            spent_s = time.monotonic() - started
+            left_s = spent_s / done * (len(tasks) - done)
+            rate = (result.frames - frames_before) / spent_s
+            print(
+                f"{done}/{len(tasks)} {lane} {KINDS[job.kind].unit}, {result.frames} frames ({rate:.0f}/s), "
+                f"{len(result.errors)} errors, about {left_s:.0f} s left",
+                flush=True,
+            )
+            _check_errors(job, result)
 
 
 def _check_errors(job: BatchJob, result: BatchResult) -> None:
@@ -129,9 +128,11 @@ def wanted_actors(job: BatchJob, media_s: float) -> int:
     return max(1, min(job.max_gpus, math.ceil(media_s / job.media_s_per_gpu)))
 
 
-def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[Outcome]:
+def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Generator[Outcome]:
     import ray  # noqa: PLC0415
 
+    if not tasks:
+        return
     gpus = 1 if job.max_gpus and lane == "gpu" else 0
     actors = wanted_actors(job, sum(task.media_s for task in tasks.values()))
     cores = len(os.sched_getaffinity(0))
@@ -139,7 +140,6 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.op_resource_reservation_enabled = False  # it would keep small nodes half idle
-    # Without limits Ray Data asks the autoscaler for more as soon as it could use more.
     context.execution_options.resource_limits = ray.data.ExecutionResources(cpu=actors, gpu=actors * gpus)
     rows = [{"task": json.dumps({**task.to_dict(), "name": name})} for name, task in tasks.items()]
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map_batches(
@@ -155,22 +155,5 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Iterator[O
             enable_true_multi_threading=True,
         ),
     )
-    return (json.loads(row["outcome"]) for row in outcomes.iter_rows())
-
-
-def _end_lingering_actors() -> None:
-    """End the detached helpers that Ray Data leaves on the node that drove it: they would keep it from being idle.
-
-    Ray's control service is asked, not its dashboard, which rented workers cannot reach.
-    """
-    import ray  # noqa: PLC0415
-    from ray._private import state  # noqa: PLC0415
-
-    here = ray.get_runtime_context().get_node_id()
-    for named in ray.util.list_named_actors(all_namespaces=True):
-        if named["namespace"] not in _RAY_DATA_NAMESPACES:
-            continue
-        with contextlib.suppress(ValueError, KeyError):  # it has ended meanwhile
-            actor = ray.get_actor(named["name"], namespace=named["namespace"])
-            if state.actors(actor._actor_id.hex())["Address"]["NodeID"] == here:
-                ray.kill(actor)
+    for row in outcomes.iter_rows():
+        yield json.loads(row["outcome"])

@@ -115,12 +115,12 @@ class SegmentAnalyzer:
         hardware_decoding: bool = False,
     ) -> None:
         names = check_analyzers(analyzers or ())
+        self.decoding = DecodeProcesses()
+        self.decoding.warm_up(1)  # while torch is imported to look for a device
         self.device = device or pick_device()
         self._options = dict(options or {})
         self._loaded: OrderedDict[tuple[str, str], Analyzer | AudioAnalyzer] = OrderedDict()
         self._loading = threading.Lock()
-        self.decoding = DecodeProcesses()
-        self.decoding.warm_up(1)
         self._nvdec = self.decoding.nvdec_objection if hardware_decoding and self.device == "cuda" else None
         for name in names:
             self.analyzer(name)

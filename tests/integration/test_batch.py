@@ -46,15 +46,15 @@ class Job:
             command,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,  # what workers log may come after the result
             text=True,
             start_new_session=True,
         )
         self.segments = output / "segments"
 
     def result(self) -> dict[str, Any]:
-        out, _ = self.process.communicate(timeout=600)
-        assert self.process.returncode == 0, out
+        out, log = self.process.communicate(timeout=600)
+        assert self.process.returncode == 0, log
         return dict(json.loads(out.splitlines()[-1]))
 
     def kill(self) -> None:
@@ -107,16 +107,20 @@ def test_a_job_killed_twice_ends_as_an_undisturbed_one(clips: Path, tmp_path: Pa
 def test_an_output_of_another_job_is_not_resumed(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps({"analyzers": ["scenes"]}))
     job = Job(clips, tmp_path, "--resume")
-    out, _ = job.process.communicate(timeout=120)
+    _, log = job.process.communicate(timeout=120)
     assert job.process.returncode == 1
-    assert "holds a job with another analyzers" in out
+    assert "holds a job with another analyzers" in log
 
 
-# One Ray for all: pictures, the same again after an outcome was lost, and sound.
+# One Ray for all: pictures, the same again after an outcome was lost, sound, and pictures of which too many fail.
 _JOBS = """
 import json, sys
-from pipelines import audio, images
 from pathlib import Path
+
+from ray.experimental.internal_kv import _internal_kv_list
+from ray.util import list_named_actors
+
+from pipelines import audio, images, ray_data
 
 pictures, sound, output = sys.argv[1:]
 job = ["--input", pictures, "--output", f"{output}/images", "--analyzers", "labels,brightness", "--max-gpus", "0"]
@@ -125,7 +129,64 @@ next(Path(output, "images", "segments").glob("*-gpu.json")).unlink()
 Path(output, "images", "manifest.json").rename(Path(output, "first.json"))
 assert images.main([*job, "--resume"]) == 0
 assert audio.main(["--input", sound, "--output", f"{output}/audio", "--analyzers", "speech", "--max-gpus", "0"]) == 0
+job[job.index(f"{output}/images")] = f"{output}/too_many"
+assert images.main([*job, "--max-error-share", "0"]) == 1
+assert list_named_actors(all_namespaces=True) == [], "what outlives a job keeps its machine from being idle"
+assert _internal_kv_list(b"", namespace=ray_data.NAMESPACE) == []
 """
+# The only worker vanishes in the midst; another has come just before.
+_MOVED = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import ray
+from ray.cluster_utils import Cluster
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
+
+from pipelines import ray_data
+from pipelines.batch import run
+from pipelines.batch_job import BatchJob
+from tests.waiting import wait_until
+
+clips, output = sys.argv[1:]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+first = cluster.add_node(num_cpus=1)
+ray.init(cluster.address, log_to_driver=False)
+
+
+def locations():
+    keys = _internal_kv_list(b"", namespace=ray_data.NAMESPACE)
+    return [(_internal_kv_get(key, namespace=ray_data.NAMESPACE) or b"").decode() for key in keys]
+
+
+job = BatchJob((clips,), output, ("labels",), sampling="10fps", max_gpus=0)
+with ThreadPoolExecutor() as pool:
+    running = pool.submit(run, job)
+    wait_until("the actor has begun", lambda: locations() == [first.node_id])
+    wait_until("some are done", lambda: len(list(Path(output, "segments").glob("*.json"))) >= 20)
+    second = cluster.add_node(num_cpus=1)
+    cluster.remove_node(first, allow_graceful=False)
+    wait_until("the actor has begun elsewhere", lambda: locations() == [second.node_id])
+    result = running.result()
+print(json.dumps({"status": result.status, "segments": result.segments, "done": len(result.results)}))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+def program(text: str, *arguments: object) -> list[str]:
+    """The lines that a program of ours prints, on a Ray of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    command = [sys.executable, "-c", text, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_job_whose_worker_vanishes_goes_on_at_the_next(clips: Path, tmp_path: Path) -> None:
+    done = json.loads(program(_MOVED, clips, tmp_path / "output")[-1])
+    assert done == {"status": "partial", "segments": 198, "done": 197}
 
 
 def insights(folder: Path) -> list[Insight]:
@@ -141,11 +202,8 @@ def test_pictures_and_sound_are_batch_jobs_too(tmp_path: Path) -> None:
     (pictures / "007.png").write_bytes(b"no picture")
     speak("The quick brown fox jumps over the lazy dog.", sound / "said.wav")
     media.not_media(sound)
-    command = [sys.executable, "-c", _JOBS, str(pictures), str(sound), str(output)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    first, again, heard = (json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"status"'))
+    lines = program(_JOBS, pictures, sound, output)
+    first, again, heard = (json.loads(line) for line in lines if line.startswith('{"status"'))
     assert (first["status"], first["media"], first["segments"], first["frames"]) == ("partial", 150, 4, 298)
     assert (again["resumed"], again["frames"]) == (3, 298)
     assert (output / "first.json").read_text() == (output / "images" / "manifest.json").read_text()

@@ -39,6 +39,8 @@ def test_the_orchestrators_metrics_are_there_too(service: Running) -> None:
     assert found['aima_cloud_stopped{cloud="runpod"}'] == 1
     assert found['aima_cloud_stopped{cloud="local"}'] == 0
     assert found['aima_cost_usd_per_hour{cloud="runpod"}'] == 2
+    assert found['aima_cost_usd_per_hour{cloud="local"}'] == 0, "nothing was bought there yet: 0, not nothing to show"
+    assert found['aima_spent_usd{cloud="local",window="month"}'] == 0
     assert found['aima_budget_left_usd{scope="all",window="month"}'] == 40
     assert found['aima_budget_left_usd{scope="all",window="hour"}'] == 1
     assert found['aima_budget_left_usd{scope="vastai",window="day"}'] == 5

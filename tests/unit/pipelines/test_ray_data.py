@@ -1,0 +1,91 @@
+"""What a job's datasets do without exists under these names in the installed Ray, and is only theirs."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow")
+from ray.data import ExecutionResources
+from ray.data._internal import stats
+from ray.data._internal.execution import streaming_executor
+from ray.data._internal.execution.operators import actor_pool_map_operator
+
+from pipelines import ray_data
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
+    """In the place of Ray's control service."""
+    kept: dict[bytes, bytes] = {}
+
+    def put(key: bytes, value: bytes, *, namespace: bytes) -> None:
+        assert namespace == ray_data.NAMESPACE
+        kept[key] = value
+
+    def delete(prefix: bytes, *, del_by_prefix: bool, namespace: bytes) -> None:
+        assert (del_by_prefix, namespace) == (True, ray_data.NAMESPACE)
+        for key in [key for key in kept if key.startswith(prefix)]:
+            del kept[key]
+
+    store = "ray.experimental.internal_kv._internal_kv"
+    monkeypatch.setattr(f"{store}_put", put)
+    monkeypatch.setattr(f"{store}_get", lambda key, namespace: kept.get(key))
+    monkeypatch.setattr(f"{store}_del", delete)
+    monkeypatch.setattr(ray_data, "_key", lambda actor_id: f"job:{actor_id}".encode())
+    return kept
+
+
+def of_ray() -> list[Any]:
+    manager = stats._StatsManager
+    return [
+        streaming_executor.create_cluster_autoscaler,
+        actor_pool_map_operator.get_or_create_actor_location_tracker,
+        actor_pool_map_operator.get_actor_locations,
+        *(value for name, value in vars(manager).items() if not name.startswith("_")),
+    ]
+
+
+def test_what_is_replaced_is_rays_again_afterwards(kept: dict[bytes, bytes]) -> None:
+    def failing_job() -> None:
+        with ray_data.alone():
+            assert not set(before) & set(of_ray())
+            raise RuntimeError("a job has failed")
+
+    before = of_ray()
+    with pytest.raises(RuntimeError, match="a job has failed"):
+        failing_job()
+    assert of_ray() == before
+
+
+def test_a_name_that_ray_has_no_more_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no_such_name"), ray_data._replaced(streaming_executor, no_such_name=1):
+        pass
+
+
+def test_all_that_would_start_a_process_is_replaced() -> None:
+    """Statistics are written by way of the manager only."""
+    sources = Path(stats.__file__).parents[1].rglob("*.py")
+    users = {path.name for path in sources if "get_or_create_stats_actor" in path.read_text(encoding="utf-8")}
+    assert users == {"stats.py"}
+    outside = inspect.getsource(stats).replace(inspect.getsource(stats._StatsManager), "")
+    assert outside.count("get_or_create_stats_actor()") == 2, "its definition, and a property for people"
+
+
+def test_a_dataset_may_use_what_it_is_allowed_before_its_nodes_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 1.0, "object_store_memory": 5.0, "memory": 7.0})
+    limits = ray_data.AllowedResources(ExecutionResources(cpu=3, gpu=2))
+    limits.try_trigger_scaling()
+    limits.on_executor_shutdown()
+    assert limits.get_total_resources() == ExecutionResources(cpu=3, gpu=2, object_store_memory=5, memory=7)
+
+
+def test_where_an_actor_has_begun_last_is_known_until_the_job_ends(kept: dict[bytes, bytes]) -> None:
+    kept[b"another job:a"] = b"node0"
+    with ray_data.alone():
+        tracker = actor_pool_map_operator.get_or_create_actor_location_tracker()
+        tracker.update_actor_location.remote("a", "node1")
+        tracker.update_actor_location.remote("a", "node2")
+        assert actor_pool_map_operator.get_actor_locations(("a", "begins")) == {"a": "node2"}
+    assert kept == {b"another job:a": b"node0"}
