@@ -11,6 +11,7 @@ from ray.data import ExecutionResources
 from ray.data._internal import stats
 from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.operators import actor_pool_map_operator
+from ray.data._internal.usage import collector
 
 from pipelines import ray_data
 
@@ -43,6 +44,7 @@ def of_ray() -> list[Any]:
         streaming_executor.create_cluster_autoscaler,
         actor_pool_map_operator.get_or_create_actor_location_tracker,
         actor_pool_map_operator.get_actor_locations,
+        collector.usage_collection_disabled,
         *(value for name, value in vars(manager).items() if not name.startswith("_")),
     ]
 
@@ -62,6 +64,13 @@ def test_what_is_replaced_is_rays_again_afterwards(kept: dict[bytes, bytes]) -> 
 def test_a_name_that_ray_has_no_more_is_an_error() -> None:
     with pytest.raises(KeyError, match="no_such_name"), ray_data._replaced(streaming_executor, no_such_name=1):
         pass
+
+
+def test_ray_is_not_told_how_it_is_used(kept: dict[bytes, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
+    assert not collector.usage_collection_disabled()
+    with ray_data.alone():
+        assert collector.usage_collection_disabled()
 
 
 def test_all_that_would_start_a_process_is_replaced() -> None:
