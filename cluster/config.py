@@ -13,9 +13,9 @@ from cluster.settings import Settings
 _ENVIRONMENT_PREFIX = "AIMA_"
 # Named AIMA_* as well, but addressed to one process or one worker, not settings.
 _NOT_SETTINGS = {
-    "AIMA_CONFIG",
     "AIMA_CLOCK",
     "AIMA_CLUSTER",
+    "AIMA_CONFIG",
     "AIMA_HUB",
     "AIMA_HUB_KEY",
     "AIMA_INSTANCE",

@@ -1,14 +1,14 @@
 """Ray Data for one job: without the processes that it would share among all jobs of a cluster that is always on.
 
 It starts four for the first dataset. One keeps statistics for a page that nobody here has; one asks for more nodes as
-soon as they could be used, which a job may not; one knows on which node each actor is; on workers, where Ray has not
-been told to keep it to itself, one tells Ray's makers how it is used. Each takes 1 to 2 s of a core
-to import Ray Data, just while the models are loaded, and 100 MiB; and being detached, it would outlive the job and
-keep a rented machine from being idle. Names are those of Ray 2.60, private ones among them.
+soon as they could be used, which a job may not; one knows on which node each actor is; on workers, where Ray was not
+told to keep it to itself, one tells Ray's makers how it is used. Each takes 1 to 2 s of a core to import Ray Data, just
+while the models are loaded, and 100 MiB; and being detached, it would outlive the job and keep a rented machine from
+being idle. Names are those of Ray 2.60, private ones among them.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -59,7 +59,7 @@ class ActorLocations:
 
 
 @timed_cache(ttl=1)  # type: ignore[untyped-decorator]
-def actor_locations(actor_ids: Sequence[str]) -> dict[str, str]:
+def actor_locations(actor_ids: tuple[str, ...]) -> dict[str, str]:
     """{Ray Data's id of an actor: its node's id}, of those that have begun."""
     found = {actor_id: internal_kv._internal_kv_get(_key(actor_id), namespace=NAMESPACE) for actor_id in actor_ids}
     return {actor_id: node_id.decode() for actor_id, node_id in found.items() if node_id}

@@ -1,13 +1,14 @@
 """What a job's datasets do without exists under these names in the installed Ray, and is only theirs."""
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("pyarrow")
-from ray.data import ExecutionResources
+from ray.data import DataContext, ExecutionResources
 from ray.data._internal import stats
 from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.operators import actor_pool_map_operator
@@ -73,13 +74,25 @@ def test_ray_is_not_told_how_it_is_used(kept: dict[bytes, bytes], monkeypatch: p
         assert collector.usage_collection_disabled()
 
 
-def test_all_that_would_start_a_process_is_replaced() -> None:
-    """Statistics are written by way of the manager only."""
+def test_statistics_are_written_by_way_of_their_manager_only() -> None:
     sources = Path(stats.__file__).parents[1].rglob("*.py")
     users = {path.name for path in sources if "get_or_create_stats_actor" in path.read_text(encoding="utf-8")}
     assert users == {"stats.py"}
     outside = inspect.getsource(stats).replace(inspect.getsource(stats._StatsManager), "")
     assert outside.count("get_or_create_stats_actor()") == 2, "its definition, and a property for people"
+
+
+def test_ray_data_knows_no_other_process_that_outlives_a_job() -> None:
+    """One more in another Ray would keep a worker for ever."""
+    data = Path(stats.__file__).parents[1]
+    found = {path.stem for path in data.rglob("*.py") if 'lifetime="detached"' in path.read_text(encoding="utf-8")}
+    replaced = {"stats", "default_autoscaling_coordinator", "actor_location", "actor"}
+    unused = {"autoscaling_requester"}
+    asked_for = {"stats_summary_actor", "memory_tracing", "disk_shuffle_runtime", "disk_shuffle_tasks"}
+    assert found == replaced | unused | asked_for
+    wishes = {field.name: field.default for field in fields(DataContext)}
+    assert not wishes["enable_stats_summary_collection"]
+    assert not wishes["trace_allocations"]
 
 
 def test_a_dataset_may_use_what_it_is_allowed_before_its_nodes_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
