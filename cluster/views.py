@@ -52,6 +52,8 @@ def print_findings(console: Console, results: Mapping[str, Any]) -> None:
         if item["error"]:
             console.print(f"[red]failed:[/] {escape(item['error'])}", highlight=False)
         for analyzer, records in item["analyzers"].items():
+            if item["error"] and not records:
+                continue  # what could not be read has no number of scenes
             if analyzer == "scenes":
                 console.print(_scenes_line(records), highlight=False)
             elif any(named(record) for record in records):
@@ -96,7 +98,7 @@ def moment(record: Mapping[str, Any]) -> float:
 def _scenes_line(records: Sequence[Mapping[str, Any]]) -> str:
     cuts = [record["time_s"] for record in records]
     times = ", ".join(f"{time_s:.1f} s" for time_s in cuts)
-    return f"{len(cuts) + 1} scenes" + (f", cuts at {times}" if cuts else "")
+    return f"{len(cuts) + 1} scenes, cuts at {times}" if cuts else "1 scene"
 
 
 def print_hits(console: Console, found: Mapping[str, Any]) -> None:
