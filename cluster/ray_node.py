@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
 # that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
 INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
+# Imported by each of Ray's processes on a node with a GPU, before the work it is started for.
+PRELOADED = "cluster.warm_worker"
 POLL_S = 0.05
 _STOP_GRACE_S = 2.0
 
@@ -54,12 +55,18 @@ class Turn:
 
 def start(name: str, grant: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """Start the node that the grant describes."""
-    ray = str(Path(sys.executable).with_name("ray"))
-    command = [ray, "start", "--block", "--disable-usage-stats", *grant["ray_start_flags"]]
+    start_ray = [sys.executable, "-m", "cluster.ray_start_worker", "start"]
+    command = [*start_ray, "--block", "--disable-usage-stats", *grant["ray_start_flags"]]
     return subprocess.Popen(command, env=_environment(name, grant))  # noqa: S603
 
 
+def gpus_of(flags: Sequence[str]) -> int:
+    """How many GPUs the flags of `ray start` give a node."""
+    return max((int(float(flag.split("=")[1])) for flag in flags if flag.startswith("--num-gpus=")), default=0)
+
+
 def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
+    preloaded = {"RAY_preload_python_modules": PRELOADED} if gpus_of(grant["ray_start_flags"]) else {}
     return os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": _in_memory_file(grant["ray_token"]),
@@ -67,6 +74,7 @@ def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
         "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{float(grant['drain_s']):g}",
         "RAY_enable_autoscaler_v2": "1",
+        **preloaded,
         **INLINE_RESULTS,
         **patience(float(grant["grace_s"])),
     }

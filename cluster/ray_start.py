@@ -4,15 +4,13 @@
 which modules to load. It and Ray's autoscaler are started through programs of ours that slow them down.
 """
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from ray._private import ray_constants, services
-from ray.scripts.scripts import main as ray_command_line
+from ray._private import ray_constants
 
 import cluster.head_worker  # noqa: F401 - before Ray's command line, which imports Serve too
 from cluster.lean import DASHBOARD_MODULES
+from cluster.ray_commands import carry_out
 
 
 def narrowed(command: Sequence[str], process_type: str) -> list[str]:
@@ -32,19 +30,5 @@ def _through(module: str, script: str, command: Sequence[str]) -> list[str]:
     return [*command[:at], "-m", module, *command[at:]]
 
 
-def _narrowing(start: Callable[..., Any]) -> Callable[..., Any]:
-    def start_ray_process(command: Sequence[str], process_type: str, *rest: Any, **options: Any) -> Any:
-        return start(narrowed(command, process_type), process_type, *rest, **options)
-
-    return start_ray_process
-
-
-def main() -> None:
-    """Ray's own command line, from its first word after `ray`."""
-    services.start_ray_process = _narrowing(services.start_ray_process)
-    sys.argv[0] = "ray"
-    ray_command_line()
-
-
 if __name__ == "__main__":
-    main()
+    carry_out(narrowed)

@@ -1,5 +1,6 @@
 """From a file to frames: the decoders' contract, and which decoder may be trusted with which file."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -7,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
 from pipelines.frames import FrameBatch
-from pipelines.sampling import EveryFrame, Sampling, Segment, ShownFrame
+from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment, ShownFrame
 from pipelines.sources import MediaInfo
 
 # decord keeps times as float32: beyond this they blur into each other.
@@ -131,6 +132,17 @@ def frames_per_batch(size: tuple[int, int]) -> int:
     """How many frames of (height, width) travel together: at most 64, and 16 MiB."""
     height, width = size
     return max(1, min(_BATCH_FRAMES, _BATCH_BYTES // (height * width * 3)))
+
+
+def batch_frames(requests: Sequence[FrameRequest]) -> int:
+    """The same for several requests: no more than the smallest allows, nor than the largest is expected to have."""
+    return min(*(frames_per_batch(r.size) for r in requests), max(map(_expected, requests)))
+
+
+def _expected(request: FrameRequest) -> int:
+    if not isinstance(request.sampling, FramesPerSecond):
+        return _BATCH_FRAMES
+    return math.ceil((request.segment.end_s - request.segment.start_s) * request.sampling.fps) + 1
 
 
 def _objection_to_decord(info: MediaInfo) -> str:

@@ -1,5 +1,6 @@
 """Where models run, and how many segments share them."""
 
+import os
 from importlib.util import find_spec
 
 _LEAST_AT_ONCE, _MOST_AT_ONCE = 2, 16
@@ -12,6 +13,9 @@ def pick_device() -> str:
         return "cpu"
     import torch  # noqa: PLC0415
 
+    # Ray says so when it gives a process its work, and torch reads it when it is imported, which may be earlier.
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        torch.set_num_threads(int(threads))
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

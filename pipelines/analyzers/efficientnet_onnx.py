@@ -9,29 +9,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.analyzers.efficientnet_lite import EPSILON, STAGES, read_weights
+from pipelines.analyzers.efficientnet_lite import DEVIATION, EPSILON, MEAN, STAGES, read_weights
 from pipelines.analyzers.onnx_session import open_session
 
 Floats = NDArray[np.float32]
+Frames = NDArray[np.uint8]
+# What more would work on leaves the caches of a core: 4.9 ms of CPU a frame, but 6.1 with 20 at once, 7 with 40.
+_AT_ONCE = 4
 
 
 class CpuEfficientNetLite0:
-    """float32 (N, 3, 224, 224), scaled as (value - 127) / 128 -> logits (N, 1000) or features (N, 1280)."""
+    """uint8 (N, 224, 224, 3) RGB -> float32 logits (N, 1000) or features (N, 1280), for N of at least 1."""
 
     def __init__(self, threads: int | None = None) -> None:
         self._session: Any = open_session(_graph(read_weights()), "cpu", threads)
 
-    def logits(self, x: Floats) -> Floats:
+    def logits(self, pixels: Frames) -> Floats:
         """The 1000 classes' logits."""
-        return self._run("logits", x)
+        return self._run("logits", pixels)
 
-    def features(self, x: Floats) -> Floats:
+    def features(self, pixels: Frames) -> Floats:
         """What the classifier sees."""
-        return self._run("features", x)
+        return self._run("features", pixels)
 
-    def _run(self, output: str, x: Floats) -> Floats:
-        found: Floats = self._session.run([output], {"x": np.ascontiguousarray(x)})[0]
-        return found
+    def _run(self, output: str, pixels: Frames) -> Floats:
+        parts = (pixels[first : first + _AT_ONCE] for first in range(0, len(pixels), _AT_ONCE))
+        return np.concatenate([self._session.run([output], {"pixels": np.ascontiguousarray(p)})[0] for p in parts])
 
 
 class _Builder:
@@ -74,7 +77,9 @@ def _graph(weights: Mapping[str, Any]) -> bytes:
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
 
     build = _Builder(weights)
-    y = build.convolved("x", "_conv_stem", "_bn0", stride=2)
+    planes = build.node("Cast", build.node("Transpose", "pixels", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    x = build.node("Div", build.node("Sub", planes, build.constant("mean", MEAN)), build.constant("scale", DEVIATION))
+    y = build.convolved(x, "_conv_stem", "_bn0", stride=2)
     inside, number = 32, 0
     for expansion, _, stride, outside, repeats in STAGES:
         for repeat in range(repeats):
@@ -86,7 +91,7 @@ def _graph(weights: Mapping[str, Any]) -> bytes:
     graph = helper.make_graph(
         build.nodes,
         "efficientnet-lite0",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 224, 224])],
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", 224, 224, 3])],
         [
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 1280]),
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 1000]),

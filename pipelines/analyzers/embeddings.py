@@ -36,7 +36,7 @@ class Embeddings(PerFrameAnalyzer):
 
     def __init__(self, fps: float = 1.0) -> None:
         super().__init__(fps)
-        self._features: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+        self._features: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
     def frame_size(self, height: int, width: int) -> tuple[int, int]:
         """See Analyzer.frame_size."""
@@ -53,7 +53,7 @@ class Embeddings(PerFrameAnalyzer):
             self._features = CpuEfficientNetLite0().features
         else:
             network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
-            self._features = lambda x: _on_gpu(network, device, x)
+            self._features = lambda pixels: _on_gpu(network, device, pixels)
 
     def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
         """See PerFrameAnalyzer.analyse. Frames are 224x224."""
@@ -61,16 +61,18 @@ class Embeddings(PerFrameAnalyzer):
 
     def vectors(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, 224, 224, 3) RGB -> float32 (N, 1280), each of length 1."""
-        x: NDArray[np.float32] = (pixels.astype(np.float32) - np.float32(127)) / np.float32(128)
-        features = self._features(x.transpose(0, 3, 1, 2))
+        features = self._features(pixels)
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         found: NDArray[np.float32] = features / np.maximum(lengths, np.float32(1e-12))
         return found
 
 
-def _on_gpu(network: Any, device: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _on_gpu(network: Any, device: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     import torch  # noqa: PLC0415
 
+    from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN  # noqa: PLC0415
+
+    x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(0, 3, 1, 2).float()
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-        found: NDArray[np.float32] = network.features(torch.from_numpy(x).to(device)).float().cpu().numpy()
+        found: NDArray[np.float32] = network.features((x - MEAN) / DEVIATION).float().cpu().numpy()
     return found

@@ -44,7 +44,6 @@ class Labels(PerFrameAnalyzer):
         self.version = f"1:{model}"
         self._top_k = top_k
         self._model = model
-        self._device = "cpu"
         self._classifier: Any = None
 
     def frame_size(self, height: int, width: int) -> tuple[int, int]:
@@ -55,7 +54,7 @@ class Labels(PerFrameAnalyzer):
         """See PerFrameAnalyzer.prepare."""
         from pipelines.analyzers.classifiers import load_classifier  # noqa: PLC0415
 
-        self._classifier, self._device = load_classifier(self._model, device), device
+        self._classifier = load_classifier(self._model, device)
 
     def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
         """See PerFrameAnalyzer.analyse. One row per frame."""
@@ -73,24 +72,7 @@ class Labels(PerFrameAnalyzer):
         if not len(pixels):
             return []
         with torch.inference_mode():
-            scores, classes = self._probabilities(pixels).topk(top_k)
+            scores, classes = self._classifier.logits(pixels).softmax(1).topk(top_k)
             pairs = zip(classes.tolist(), scores.tolist(), strict=True)
         names = self._classifier.class_names
         return [[(names[c], s) for c, s in zip(cs, ss, strict=True)] for cs, ss in pairs]
-
-    def _probabilities(self, pixels: NDArray[np.uint8]) -> Any:
-        import torch  # noqa: PLC0415
-
-        x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2).float()
-        if tuple(x.shape[2:]) != self._classifier.size:
-            x = torch.nn.functional.interpolate(
-                x, self._classifier.size, mode="bilinear", antialias=True, align_corners=False
-            )
-        mean, deviation = (
-            torch.tensor(v, device=self._device).view(1, 3, 1, 1)
-            for v in (self._classifier.mean, self._classifier.deviation)
-        )
-        x = ((x - mean) / deviation).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cuda", torch.bfloat16, enabled=self._device.startswith("cuda")):
-            logits = self._classifier.network(x)
-        return logits.float().softmax(1)

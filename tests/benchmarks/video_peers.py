@@ -81,7 +81,10 @@ def _start_ray() -> None:
     import psutil
     import ray
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # as on our head
+    from cluster.ray_node import PRELOADED
+
+    # As on our head, and on our workers.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_preload_python_modules": PRELOADED}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
     def cpu_s() -> float:

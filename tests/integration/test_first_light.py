@@ -15,6 +15,7 @@ import pytest
 
 from cluster.client import ApiError
 from cluster.processes import environment, processes, words
+from cluster.settings import Settings
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.jobs import finished, video_job
@@ -71,6 +72,20 @@ def test_a_second_request_uses_the_warm_worker(at_zero: Running) -> None:
         submitted = at_zero.client.submit([str(sample_video())], ["labels"])
         assert finish(at_zero, submitted["id"])["state"] == "succeeded"
     assert len(at_zero.instances()) - before == 1
+
+
+def test_a_worker_starts_with_as_many_processes_as_it_has_use_for_and_models_imported(at_zero: Running) -> None:
+    submitted = at_zero.client.submit([str(sample_video())], ["labels"])
+    assert finish(at_zero, submitted["id"])["state"] == "succeeded"
+    (shape,) = [shape for shape in Settings().node_types.values() if shape.gpus]
+    assert shape.cpus > 2, "or this test says nothing"
+
+    def torch_in_idle_processes() -> list[bool]:
+        idle = running_pids(at_zero, "ray::IDLE", worker_only=True)
+        return ["libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in idle]
+
+    # The other of the two became the replica.
+    wait_until("the process that is left has torch in it", lambda: torch_in_idle_processes() == [True], 30)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,18 @@
-"""How workers of one machine start their nodes."""
+"""How workers start their nodes."""
 
-from cluster.ray_node import Turn
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray._private import ray_constants, services
+
+from cluster import ray_node
+from cluster.ray_node import PRELOADED, Turn
+from cluster.ray_start_worker import narrowed
+
+RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
 
 
 def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
@@ -12,3 +24,41 @@ def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
     assert not third.take()
     second.end()
     third.end()
+
+
+@pytest.mark.parametrize(("gpus", "preloaded"), [(1, PRELOADED), (0, None)])
+def test_nodes_with_a_gpu_import_what_models_need(
+    gpus: int, preloaded: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: dict[str, Any] = {}
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env: started.update(env, command=command))
+    flags = ["--num-cpus=4", f"--num-gpus={gpus}", "--address=127.77.0.1:1"]
+    ray_node.start("one", {"ray_start_flags": flags, "ray_token": "t", "node_type": "n", "drain_s": 1, "grace_s": 9})
+    assert started.get("RAY_preload_python_modules") == preloaded
+    assert started["command"][:4] == [sys.executable, "-m", "cluster.ray_start_worker", "start"]
+    assert started["command"][-3:] == flags
+
+
+@pytest.mark.parametrize(("at_most", "number"), [(2, 2), (9, 8)])
+def test_a_node_starts_with_no_more_processes_than_it_has_use_for(at_most: int, number: int) -> None:
+    command = narrowed(RAYLET, ray_constants.PROCESS_TYPE_RAYLET, at_most)
+    assert command == [RAYLET[0], f"--num_prestart_python_workers={number}", RAYLET[2]]
+    assert narrowed(RAYLET, ray_constants.PROCESS_TYPE_MONITOR, at_most) == RAYLET
+
+
+def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:
+    assert '"--num_prestart_python_workers={}"' in Path(services.__file__).read_text(encoding="utf-8")
+
+
+def test_warming_up_imports_models_modules_and_touches_no_gpu() -> None:
+    code = (
+        "import sys, threading, cluster.warm_worker as warm\n"
+        "[thread.join() for thread in threading.enumerate() if thread.name == 'warm-up']\n"
+        "print(sorted(set(warm.MODULES) - set(sys.modules)), sys.modules['torch'].cuda.is_initialized())\n"
+        "warm.MODULES = ('no_such_module', 'this')\n"
+        "warm.warm_up().join()\n"
+        "print('this' in sys.modules)\n"
+    )
+    pytest.importorskip("torch")
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (told.stdout.splitlines()[0], told.stdout.splitlines()[-1]) == ("[] False", "True")
