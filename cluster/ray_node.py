@@ -13,8 +13,9 @@ from typing import Any
 # A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
 # that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
 INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
-# Imported by each of Ray's processes on a node with a GPU, before the work it is started for.
-PRELOADED = "cluster.warm_worker"
+# Of a node with a GPU: Ray starts processes with it, not only when there is something for them to do, and each imports
+# this first.
+WARM = {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": "cluster.warm_worker"}
 POLL_S = 0.05
 _STOP_GRACE_S = 2.0
 
@@ -66,7 +67,6 @@ def gpus_of(flags: Sequence[str]) -> int:
 
 
 def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
-    preloaded = {"RAY_preload_python_modules": PRELOADED} if gpus_of(grant["ray_start_flags"]) else {}
     return os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": _in_memory_file(grant["ray_token"]),
@@ -74,7 +74,7 @@ def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
         "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{float(grant['drain_s']):g}",
         "RAY_enable_autoscaler_v2": "1",
-        **preloaded,
+        **(WARM if gpus_of(grant["ray_start_flags"]) else {}),
         **INLINE_RESULTS,
         **patience(float(grant["grace_s"])),
     }

@@ -81,10 +81,10 @@ def _start_ray() -> None:
     import psutil
     import ray
 
-    from cluster.ray_node import PRELOADED
+    from cluster.ray_node import WARM
 
     # As on our head, and on our workers.
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_preload_python_modules": PRELOADED}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **WARM}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
     def cpu_s() -> float:

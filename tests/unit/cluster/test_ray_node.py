@@ -9,7 +9,7 @@ import pytest
 from ray._private import ray_constants, services
 
 from cluster import ray_node
-from cluster.ray_node import PRELOADED, Turn
+from cluster.ray_node import WARM, Turn
 from cluster.ray_start_worker import narrowed
 
 RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
@@ -26,15 +26,15 @@ def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
     third.end()
 
 
-@pytest.mark.parametrize(("gpus", "preloaded"), [(1, PRELOADED), (0, None)])
-def test_nodes_with_a_gpu_import_what_models_need(
-    gpus: int, preloaded: str | None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("gpus", "warm"), [(1, WARM), (0, {})])
+def test_nodes_with_a_gpu_start_with_processes_that_import_what_models_need(
+    gpus: int, warm: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: dict[str, Any] = {}
     monkeypatch.setattr(subprocess, "Popen", lambda command, env: started.update(env, command=command))
     flags = ["--num-cpus=4", f"--num-gpus={gpus}", "--address=127.77.0.1:1"]
     ray_node.start("one", {"ray_start_flags": flags, "ray_token": "t", "node_type": "n", "drain_s": 1, "grace_s": 9})
-    assert started.get("RAY_preload_python_modules") == preloaded
+    assert {name: value for name, value in started.items() if name in WARM} == warm
     assert started["command"][:4] == [sys.executable, "-m", "cluster.ray_start_worker", "start"]
     assert started["command"][-3:] == flags
 
@@ -44,6 +44,12 @@ def test_a_node_starts_with_no_more_processes_than_it_has_use_for(at_most: int, 
     command = narrowed(RAYLET, ray_constants.PROCESS_TYPE_RAYLET, at_most)
     assert command == [RAYLET[0], f"--num_prestart_python_workers={number}", RAYLET[2]]
     assert narrowed(RAYLET, ray_constants.PROCESS_TYPE_MONITOR, at_most) == RAYLET
+
+
+@pytest.mark.parametrize("name", list(WARM))
+def test_ray_knows_the_name(name: str) -> None:
+    raylet = Path(services.RAYLET_EXECUTABLE).read_bytes()
+    assert name.removeprefix("RAY_").encode() in raylet
 
 
 def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:
