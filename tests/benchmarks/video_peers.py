@@ -77,11 +77,12 @@ def _labels() -> Any:
 
 
 def _start_ray() -> None:
-    """Ray, calm: what it still starts in the background would be taken from whoever is timed."""
+    """Ray as on our workers, and calm: what it still does in the background would be taken from whoever is timed."""
     import psutil
     import ray
 
     from cluster.ray_node import WARM
+    from cluster.warm_worker import rest_s
 
     # As on our head, and on our workers.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **WARM}
@@ -90,6 +91,7 @@ def _start_ray() -> None:
     def cpu_s() -> float:
         return sum(sum(p.cpu_times()[:2]) for p in psutil.Process().children(recursive=True))
 
+    time.sleep(rest_s(len(os.sched_getaffinity(0))))  # then they import what models need
     before, deadline = cpu_s(), time.monotonic() + _CALM_WITHIN_S
     while time.monotonic() < deadline:
         time.sleep(1.0)

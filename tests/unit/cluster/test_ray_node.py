@@ -11,6 +11,7 @@ from ray._private import ray_constants, services
 from cluster import ray_node
 from cluster.ray_node import WARM, Turn
 from cluster.ray_start_worker import narrowed
+from cluster.warm_worker import rest_s
 
 RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
 
@@ -56,15 +57,25 @@ def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:
     assert '"--num_prestart_python_workers={}"' in Path(services.__file__).read_text(encoding="utf-8")
 
 
-def test_warming_up_imports_models_modules_and_touches_no_gpu() -> None:
+def test_warming_up_imports_what_models_need_until_there_is_work_and_touches_no_gpu() -> None:
     code = (
-        "import sys, threading, cluster.warm_worker as warm\n"
-        "[thread.join() for thread in threading.enumerate() if thread.name == 'warm-up']\n"
+        "import sys, cluster.warm_worker as warm\n"
+        "from ray._raylet import setproctitle\n"
+        "setproctitle('ray::MapWorker')\n"
+        "warm.warm_up(0.0).join()\n"
+        "print('torch' in sys.modules)\n"
+        "setproctitle('ray::IDLE')\n"
+        "warm.warm_up(0.0).join()\n"
         "print(sorted(set(warm.MODULES) - set(sys.modules)), sys.modules['torch'].cuda.is_initialized())\n"
-        "warm.MODULES = ('no_such_module', 'this')\n"
-        "warm.warm_up().join()\n"
-        "print('this' in sys.modules)\n"
+        "warm.MODULES = ('no_such_module', 'xml.dom')\n"
+        "warm.warm_up(0.0).join()\n"
+        "print('xml.dom' in sys.modules)\n"
     )
     pytest.importorskip("torch")
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert (told.stdout.splitlines()[0], told.stdout.splitlines()[-1]) == ("[] False", "True")
+    assert told.stdout.splitlines() == ["False", "[] False", "True"]
+
+
+@pytest.mark.parametrize(("cores", "rests"), [(2, True), (3, True), (4, False), (64, False)])
+def test_where_cores_are_few_the_first_work_goes_first(cores: int, rests: bool) -> None:
+    assert (rest_s(cores) > 0) is rests
