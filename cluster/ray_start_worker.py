@@ -1,7 +1,8 @@
 """`python -m cluster.ray_start_worker ...` is `ray start ...` for a worker, with as many processes as will be used.
 
 Ray starts one for each CPU, however few things run on a node for which a GPU is rented; warmed up (see warm_worker),
-each has torch in it, 280 MiB. One for each GPU and one for what supervises a job are enough: others start when needed.
+each has torch in it, a quarter of a GiB. One for each GPU and one for what supervises a job are enough: others start
+when needed.
 """
 
 import sys

@@ -48,7 +48,7 @@ def _lite0(device: str) -> Classifier:
 
     if device == "cpu":
         return Classifier(_lite0_on_cpu(), imagenet_names())
-    logits = _by_torch(load_efficientnet_lite0(), device, LITE0_SIZE, (MEAN,) * 3, (DEVIATION,) * 3)
+    logits = by_torch(load_efficientnet_lite0(), device, LITE0_SIZE, (MEAN,) * 3, (DEVIATION,) * 3)
     return Classifier(logits, imagenet_names())
 
 
@@ -59,7 +59,7 @@ def _lite0_on_cpu() -> Callable[[Frames], Tensor]:
 
     def logits(pixels: Frames) -> Tensor:
         if pixels.shape[1:3] != LITE0_SIZE:
-            pixels = _resized(_planes(pixels, "cpu"), LITE0_SIZE).round().byte().permute(0, 2, 3, 1).numpy()
+            pixels = _resized(planes(pixels, "cpu"), LITE0_SIZE).round().byte().permute(0, 2, 3, 1).numpy()
         return torch.from_numpy(network.logits(pixels))
 
     return logits
@@ -73,11 +73,11 @@ def _torchvision(name: str, device: str) -> Classifier:
     side = preset.crop_size[0]
     mean, deviation = ([255 * v for v in values] for values in (preset.mean, preset.std))
     network = models.get_model(name, weights=weights).eval()
-    logits = _by_torch(network, device, (side, side), mean, deviation)
+    logits = by_torch(network, device, (side, side), mean, deviation)
     return Classifier(logits, tuple(weights.meta["categories"]))
 
 
-def _by_torch(
+def by_torch(
     network: Any, device: str, size: tuple[int, int], mean: Sequence[float], deviation: Sequence[float]
 ) -> Callable[[Frames], Tensor]:
     """The network's logits on the device, of pictures scaled to its (height, width) and by its 0..255 statistics."""
@@ -85,7 +85,7 @@ def _by_torch(
     subtracted, divided = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (mean, deviation))
 
     def logits(pixels: Frames) -> Tensor:
-        x = (_resized(_planes(pixels, device), size) - subtracted) / divided
+        x = (_resized(planes(pixels, device), size) - subtracted) / divided
         with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
             found: Tensor = placed(x.contiguous(memory_format=torch.channels_last))
         return found.float()
@@ -93,7 +93,7 @@ def _by_torch(
     return logits
 
 
-def _planes(pixels: Frames, device: str) -> Tensor:
+def planes(pixels: Frames, device: str) -> Tensor:
     """float32 (N, 3, H, W) on the device, 0..255."""
     return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(0, 3, 1, 2).float()
 

@@ -53,7 +53,7 @@ class Embeddings(PerFrameAnalyzer):
             self._features = CpuEfficientNetLite0().features
         else:
             network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
-            self._features = lambda pixels: _on_gpu(network, device, pixels)
+            self._features = lambda pixels: features_by_torch(network, device, pixels)
 
     def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
         """See PerFrameAnalyzer.analyse. Frames are 224x224."""
@@ -67,12 +67,14 @@ class Embeddings(PerFrameAnalyzer):
         return found
 
 
-def _on_gpu(network: Any, device: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def features_by_torch(network: Any, device: str, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """uint8 (N, 224, 224, 3) RGB -> float32 (N, 1280), by EfficientNet-Lite0 on the device."""
     import torch  # noqa: PLC0415
 
+    from pipelines.analyzers.classifiers import planes  # noqa: PLC0415
     from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN  # noqa: PLC0415
 
-    x = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).permute(0, 3, 1, 2).float()
+    x = (planes(pixels, device) - MEAN) / DEVIATION
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-        found: NDArray[np.float32] = network.features((x - MEAN) / DEVIATION).float().cpu().numpy()
+        found: NDArray[np.float32] = network.features(x).float().cpu().numpy()
     return found
