@@ -198,12 +198,13 @@ def documented_pattern(job: Job) -> Outcome:
     import ray
 
     _start_ray()
-    step = round(25 / job.fps) if job.fps else 1
+    # Those on screen at 0, 1/fps, 2/fps ... seconds of a clip of 10 s at 25 frames a second.
+    wanted = {int(25 * number / job.fps) for number in range(round(10 * job.fps))} if job.fps else set(range(250))
     started = time.monotonic()
     frames = ray.data.read_videos(list(job.clips), include_paths=True)
-    chosen = frames.filter(lambda row: row["frame_index"] % step == 0) if step > 1 else frames
     rows = (
-        chosen.map(_resized)
+        frames.filter(lambda row: row["frame_index"] in wanted)
+        .map(_resized)
         .map_batches(_FrameLabeler, batch_size=64, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0)
         .take_all()
     )
