@@ -82,7 +82,8 @@ def head_instance_id(card: ClusterCard) -> str:
 def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: float) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
-        **lean.ENVIRONMENT,
+        **lean.QUIET,
+        **lean.SMALL,
         KEPT: str(state.clock_path),
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         # Ray starts its monitor as a script from a folder that holds an autoscaler.py; ours must be found instead.

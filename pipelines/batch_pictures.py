@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipelines.analyzers import Analyzer, check_analyzers
 from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch_segments import by_lane
+from pipelines.devices import AT_WORK
 from pipelines.errors import file_name, without_query
 from pipelines.images import watch_pictures
 from pipelines.inputs import list_media
@@ -94,6 +95,7 @@ class PictureJobs:
         write_picture_results(folder, [name for name in job.analyzers if name in found])
 
 
+@AT_WORK
 def analyse_bundle(models: SegmentAnalyzer, task: PicturesTask) -> Outcome:
     """Analyse pictures and write their parts; those that cannot be read are among the outcome's `errors`."""
     started = time.perf_counter()

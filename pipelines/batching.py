@@ -34,10 +34,11 @@ class SharedModel(Generic[Row]):
 
     `model` maps uint8 (N, H, W, 3) to one row for each of the N frames. `limit` is how many frames it takes at once: it
     starts high, is halved for good whenever memory runs out, and is so found once for a model on a device.
+    A model that is not `together` gets nothing from larger batches: each caller's frames go through it at once.
     """
 
     def __init__(self, model: Callable[[NDArray[np.uint8]], Sequence[Row]], limit: int = _FIRST_LIMIT) -> None:
-        self.limit = limit
+        self.limit, self.together = limit, True
         self._model = model
         self._waiting: list[_Ticket[Row]] = []
         self._lock = threading.Lock()
@@ -45,6 +46,8 @@ class SharedModel(Generic[Row]):
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Sequence[Row]:
         """The rows of these frames. Raises what the model raises; OutOfMemory if a single frame is too much."""
+        if not self.together:
+            return self._rows(pixels)
         ticket: _Ticket[Row] = _Ticket(pixels)
         with self._lock:
             self._waiting.append(ticket)

@@ -1,10 +1,35 @@
 """Where models run, and how many segments share them."""
 
 import os
+import threading
+from contextlib import ContextDecorator
 from importlib.util import find_spec
 
 _LEAST_AT_ONCE, _MOST_AT_ONCE = 2, 16
 AT_ONCE_ON_CPUS = 2  # where the model itself takes the cores: one is read while the other is understood
+
+
+class AtWork(ContextDecorator):
+    """How many segments, or bundles of pictures, this process works on; entered for each."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores, self._count, self._lock = cores, 0, threading.Lock()
+
+    @property
+    def fills_the_cores(self) -> bool:
+        """Whether there is one for each core: none has another to spare."""
+        return self._count >= self._cores
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+
+
+AT_WORK = AtWork(len(os.sched_getaffinity(0)))
 
 
 def pick_device() -> str:

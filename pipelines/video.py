@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
 from pipelines.decode import FrameRequest, batch_frames, choose_decoder
-from pipelines.devices import pick_device
+from pipelines.devices import AT_WORK, pick_device
 from pipelines.errors import MediaError, file_name
 from pipelines.fitting import fitting, warnings_of
 from pipelines.frames import FrameBatch
@@ -142,6 +142,7 @@ class SegmentAnalyzer:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
 
+    @AT_WORK
     def run(
         self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None, resume: bool = False
     ) -> SegmentReport:

@@ -19,10 +19,14 @@ _TORCHVISION = "torchvision:"
 
 @dataclass(frozen=True)
 class Classifier:
-    """`logits`: uint8 (N, H, W, 3) RGB of any size, N of at least 1 -> float32 (N, classes), on any device."""
+    """`logits`: uint8 (N, H, W, 3) RGB of any size, N of at least 1 -> float32 (N, classes), on any device.
+
+    `together`: see SharedModel.
+    """
 
     logits: Callable[[Frames], Tensor]
     class_names: tuple[str, ...]
+    together: bool = True
 
 
 def load_classifier(model: str, device: str) -> Classifier:
@@ -47,7 +51,7 @@ def _lite0(device: str) -> Classifier:
     from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0  # noqa: PLC0415
 
     if device == "cpu":
-        return Classifier(_lite0_on_cpu(), imagenet_names())
+        return Classifier(_lite0_on_cpu(), imagenet_names(), together=False)
     logits = by_torch(load_efficientnet_lite0(), device, LITE0_SIZE, (MEAN,) * 3, (DEVIATION,) * 3)
     return Classifier(logits, imagenet_names())
 

@@ -4,13 +4,15 @@
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.analyzers.efficientnet_lite import DEVIATION, EPSILON, MEAN, STAGES, read_weights
-from pipelines.analyzers.onnx_session import open_session
+from pipelines.analyzers.onnx_session import open_session, threads_per_model
+from pipelines.devices import AT_WORK
 
 Floats = NDArray[np.float32]
 Frames = NDArray[np.uint8]
@@ -19,11 +21,16 @@ AT_ONCE = 4
 
 
 class CpuEfficientNetLite0:
-    """uint8 (N, 224, 224, 3) RGB -> float32 logits (N, 1000) or features (N, 1280), for N of at least 1."""
+    """uint8 (N, 224, 224, 3) RGB -> float32 logits (N, 1000) or features (N, 1280), for N of at least 1.
+
+    Each thread takes `at_once` frames through the whole network: threads that share its every layer wait for one
+    another. Where each core has a segment of its own (see AtWork) the caller's thread takes them all.
+    """
 
     def __init__(self, threads: int | None = None, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
-        self._session: Any = open_session(_graph(read_weights()), "cpu", threads)
+        self._session: Any = open_session(_graph(read_weights()), "cpu", threads=1)
+        self._pool = ThreadPoolExecutor(threads or threads_per_model())
 
     def logits(self, pixels: Frames) -> Floats:
         """The 1000 classes' logits."""
@@ -34,8 +41,13 @@ class CpuEfficientNetLite0:
         return self._run("features", pixels)
 
     def _run(self, output: str, pixels: Frames) -> Floats:
-        parts = (pixels[first : first + self._at_once] for first in range(0, len(pixels), self._at_once))
-        return np.concatenate([self._session.run([output], {"pixels": np.ascontiguousarray(p)})[0] for p in parts])
+        def run(part: Frames) -> Floats:
+            found: Floats = self._session.run([output], {"pixels": np.ascontiguousarray(part)})[0]
+            return found
+
+        parts = [pixels[first : first + self._at_once] for first in range(0, len(pixels), self._at_once)]
+        several = len(parts) > 1 and not AT_WORK.fills_the_cores
+        return np.concatenate(list((self._pool.map if several else map)(run, parts)))
 
 
 class _Builder:

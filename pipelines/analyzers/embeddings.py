@@ -50,7 +50,7 @@ class Embeddings(PerFrameAnalyzer):
         from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0  # noqa: PLC0415
 
         if device == "cpu":
-            self._features = CpuEfficientNetLite0().features
+            self._features, self.together = CpuEfficientNetLite0().features, False
         else:
             network = load_efficientnet_lite0().to(device).to(memory_format=torch.channels_last)
             self._features = lambda pixels: features_by_torch(network, device, pixels)

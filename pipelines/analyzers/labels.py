@@ -55,6 +55,7 @@ class Labels(PerFrameAnalyzer):
         from pipelines.analyzers.classifiers import load_classifier  # noqa: PLC0415
 
         self._classifier = load_classifier(self._model, device)
+        self.together = self._classifier.together
 
     def analyse(self, pixels: NDArray[np.uint8]) -> list[Rows]:
         """See PerFrameAnalyzer.analyse. One row per frame."""

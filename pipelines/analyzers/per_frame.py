@@ -26,6 +26,7 @@ class PerFrameAnalyzer:
     units: ClassVar[Mapping[str, str]]  # of each column that needs one
     version: str
     context_s = 0.0
+    together = True  # see SharedModel; `prepare` may know better
 
     def __init__(self, fps: float) -> None:
         self.sampling = FramesPerSecond(fps)
@@ -47,7 +48,7 @@ class PerFrameAnalyzer:
         with self._loading:
             if not self._loaded:
                 self.prepare(device)
-                self.shared.limit = frames_at_first(device)
+                self.shared.limit, self.shared.together = frames_at_first(device), self.together
                 self._loaded = True
 
     def start(self, segment: Segment) -> "PerFrameRun":

@@ -66,7 +66,7 @@ def test_looks_often_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -
 def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
     monkeypatch.setattr(ApplicationStateManager, "update", looks.append)
-    import_attr(lean.ENVIRONMENT["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
+    import_attr(lean.QUIET["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
     ApplicationStateManager.update(seen := applications("RUNNING"))
     assert looks == [seen]
     source = (SERVE / "controller.py").read_text(encoding="utf-8")

@@ -69,6 +69,22 @@ def test_an_error_of_the_model_is_its_callers_only() -> None:
     assert shared(frames(8)) == [8]
 
 
+def test_a_model_that_gains_nothing_from_larger_batches_takes_its_callers_side_by_side() -> None:
+    both = threading.Barrier(2, timeout=30)
+    calls: list[int] = []
+
+    def model(pixels: NDArray[np.uint8]) -> Sequence[int]:
+        both.wait()  # passed only when two are in the model
+        calls.append(len(pixels))
+        return shown(pixels)
+
+    shared = SharedModel(model)
+    shared.together = False
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(shared, [frames(1, 2), frames(3)])) == [[1, 2], [3]]
+    assert sorted(calls) == [1, 2]
+
+
 def test_a_single_frame_that_does_not_fit_is_an_error() -> None:
     def model(pixels: NDArray[np.uint8]) -> Sequence[int]:
         raise MemoryError(f"{len(pixels)} frames")

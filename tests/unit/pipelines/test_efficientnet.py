@@ -1,5 +1,10 @@
 """The two forms of EfficientNet-Lite0 are one network."""
 
+import contextlib
+import threading
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +16,9 @@ import torch
 from pipelines.analyzers.classifiers import LITE0_SIZE, by_torch, load_classifier
 from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0
 from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0
-from pipelines.analyzers.embeddings import features_by_torch
+from pipelines.analyzers.embeddings import Embeddings, features_by_torch
+from pipelines.analyzers.labels import Labels
+from pipelines.devices import AtWork
 
 
 @pytest.mark.parametrize("number", [1, 4, 6])  # less than, exactly and more than what is worked on at once
@@ -24,6 +31,36 @@ def test_onnx_runtime_gives_what_torch_gives(number: int) -> None:
     fast = CpuEfficientNetLite0()
     assert fast.logits(pixels) == pytest.approx(logits, abs=1e-4)
     assert fast.features(pixels) == pytest.approx(features, abs=1e-4)
+
+
+def test_the_labels_of_several_segments_run_side_by_side() -> None:
+    for analyzer in (Labels(), Embeddings()):
+        analyzer.load("cpu")
+        assert not analyzer.shared.together
+
+
+@pytest.mark.parametrize("at_work", [0, 2])
+def test_frames_take_threads_of_their_own_while_cores_are_to_spare(
+    at_work: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = AtWork(cores=2)
+    monkeypatch.setattr("pipelines.analyzers.efficientnet_onnx.AT_WORK", work)
+    pixels = np.random.default_rng(8).integers(0, 256, (6, 224, 224, 3), np.uint8)
+    fast = CpuEfficientNetLite0(threads=2)
+    expected = np.concatenate([fast.logits(pixels[:4]), fast.logits(pixels[4:])])
+    session, threads = fast._session, set()
+
+    def run(*arguments: Any) -> Any:
+        threads.add(threading.get_ident())
+        return session.run(*arguments)
+
+    fast._session = SimpleNamespace(run=run)
+    with contextlib.ExitStack() as stack:
+        for _ in range(at_work):
+            stack.enter_context(work)
+        assert fast.logits(pixels) == pytest.approx(expected, abs=1e-5)
+    assert (threading.get_ident() in threads) is bool(at_work)
+    assert not work.fills_the_cores
 
 
 @pytest.mark.parametrize("size", [(224, 224), (300, 400)])
