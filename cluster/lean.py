@@ -11,6 +11,7 @@ DASHBOARD_MODULES = ("JobHead", "NodeHead", "ServeHead", "StateHead")
 # Imported by each of Ray's workers on the head before the work it is started for.
 PRELOADED = "cluster.head_worker"
 
+# Less CPU time.
 QUIET = {
     "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "cluster.serve_controller.rest_while_quiet",
     # A proxy that has ended is started anew after three looks.
@@ -38,6 +39,7 @@ QUIET = {
     "RAY_memory_monitor_refresh_ms": "1000",
     "GCS_CHECK_ALIVE_INTERVAL_SECONDS": "30",
 }
+# Less memory.
 SMALL = {
     # Ray's processes have dozens of threads; glibc would keep an arena of its own for each that ever allocates.
     "MALLOC_ARENA_MAX": "2",
