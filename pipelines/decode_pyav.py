@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from av.video.reformatter import Interpolation
+from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from pipelines.container import OpenVideo, open_video
@@ -117,6 +117,7 @@ class _Batcher:
         self._request = request
         self._shape = (batch_size, *request.size, 3)
         self._new_pixels = new_pixels
+        self._scaler = VideoReformatter()
         self._pixels: NDArray[np.uint8] | None = None
         self._times: list[float] = []
         self._indices: list[int] = []
@@ -132,7 +133,7 @@ class _Batcher:
             return False
         if self._pixels is None:
             self._pixels = self._new_pixels(self._shape)
-        to_rgb(picture.frame, self._pixels[self.count])
+        to_rgb(picture.frame, self._pixels[self.count], self._scaler)
         self._times.append(picture.shown.time_s)
         self._indices.append(picture.shown.index)
         return self.count == self._shape[0]
@@ -147,13 +148,16 @@ class _Batcher:
         return batch
 
 
-def to_rgb(frame: Any, into: NDArray[np.uint8]) -> None:
-    """Write a PyAV frame, upright, into uint8 (height, width, 3), scaled to that size (the aspect is not kept)."""
+def to_rgb(frame: Any, into: NDArray[np.uint8], scaler: VideoReformatter) -> None:
+    """Write a PyAV frame, upright, into uint8 (height, width, 3), scaled to that size (the aspect is not kept).
+
+    `scaler` is kept from frame to frame. One of the frame's own would be set up, and start threads, for each.
+    """
     turns = round(frame.rotation / 90) % 4
     height, width = into.shape[:2] if turns % 2 == 0 else into.shape[1::-1]
     # swscale's bilinear filter widens when it shrinks a picture, so it does not alias.
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation=Interpolation.BILINEAR)
-    plane = rgb.planes[0]
+    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+    plane: Any = rgb.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : width * 3]
     into[:] = np.rot90(rows.reshape(height, width, 3), turns)
 
