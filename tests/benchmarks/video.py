@@ -1,9 +1,10 @@
 """Ours, peers and the limit on the same clips: `python -m tests.benchmarks.video [--clips N] [--runs N] [--json]`.
 
 Each contestant runs in a process of its own, one after another, `--runs` rounds of all; the median round counts.
-`serve` (requests to a warm replica) is compared with the limit's loop alone; the others start their own workers and
-load their own models: they are compared with the limit including its imports and model. Starting Ray is not counted,
-nor what a worker of ours imports before there is work (cluster/warm_worker.py), which all that run on Ray have.
+`serve` (requests to a warm replica) and `whole_clips` (another loop by hand) are compared with the limit's loop alone;
+the others start their own workers and load their own models: they are compared with the limit including its imports and
+model. Starting Ray is not counted, nor what a worker of ours imports before there is work (cluster/warm_worker.py),
+which all that run on Ray have.
 Memory is the peak, over the whole tree of processes, of their proportional set sizes. CPU seconds are given by what
 the processes are for, Ray's start included: what Ray costs, and where.
 """
@@ -171,7 +172,7 @@ def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
         row["cpu_parts_s"] = {
             part: round(statistics.median(found.get(part, 0.0) for found in of_parts), 1) for part in _PARTS
         }
-        kind = "warm_s" if name == "serve" else "cold_s"
+        kind = "warm_s" if name in ("serve", "whole_clips") else "cold_s"
         limits = runs.get("limit", results)
         row["ratio"] = statistics.median(r[kind] / limit[kind] for r, limit in zip(results, limits, strict=True))
         row["agreement"] = _agreement(results[-1]["labels"], limits[-1]["labels"])

@@ -10,68 +10,28 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SIZE = (224, 224)
+from tests.benchmarks.video_loops import (
+    SIZE,
+    Job,
+    Outcome,
+    decoded,
+    limit,
+    loaded_labels,
+    note,
+    one_threaded_labels,
+    whole_clips,
+    whole_segment,
+)
+
 _CALM_CPU_S, _CALM_WITHIN_S = 0.15, 30.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """`fps` 0 means every frame; frames are decoded to `side` x `side`."""
-
-    clips: tuple[str, ...]
-    fps: float = 2.0
-    side: int = 224
-
-    @property
-    def sampling_text(self) -> str:
-        """As the command line takes it."""
-        return f"{self.fps:g}fps" if self.fps else "all"
-
-
-@dataclass
-class Outcome:
-    """Labels by "clip:frame index", and the seconds."""
-
-    labels: dict[str, str]
-    cold_s: float = 0.0
-    warm_s: float = 0.0
-
-
-def _segment(path: str) -> tuple[Any, Any, Any]:
-    from pipelines.sampling import parse_sampling, plan_segments
-    from pipelines.sources import probe
-
-    info = probe(path)
-    (segment,) = plan_segments(info.duration_s, 1e6)
-    return info, segment, parse_sampling
-
-
-def _decoded(path: str, job: Job) -> Iterator[Any]:
-    """The clip's sampled frames by the library's exact decoder, in this thread."""
-    from pipelines.decode import frames_per_batch
-    from pipelines.decode_pyav import PyAvDecoder
-
-    info, segment, parse_sampling = _segment(path)
-    size = (job.side, job.side)
-    sampling = parse_sampling(job.sampling_text, info.duration_s)
-    yield from PyAvDecoder().frames(path, segment, sampling, size, frames_per_batch(size))
-
-
-def _labels() -> Any:
-    from pipelines.analyzers.labels import Labels
-
-    labels = Labels()
-    labels.load("cpu")
-    return labels
 
 
 def _start_ray() -> None:
@@ -97,33 +57,6 @@ def _start_ray() -> None:
         before, used_s = (now := cpu_s()), now - before
         if used_s < _CALM_CPU_S:
             return
-
-
-def limit(job: Job) -> Outcome:
-    """A loop tuned by hand, without Ray: two threads, each of which decodes and classifies whole clips.
-
-    Faster than one thread for the model that two decoding ones feed: never more threads at work than cores.
-    """
-    started = time.monotonic()
-    import torch
-
-    from pipelines.devices import AT_WORK
-
-    torch.set_num_threads(1)
-    labels = _labels()
-    labels.classify(np.zeros((8, *SIZE, 3), np.uint8), top_k=1)
-    warm = time.monotonic()
-    found: dict[str, str] = {}
-
-    def one(path: str) -> None:
-        with AT_WORK:
-            for batch in _decoded(path, job):
-                _note(found, path, batch.indices, labels.classify(batch.pixels, top_k=1))
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(one, job.clips))
-    now = time.monotonic()
-    return Outcome(found, now - started, now - warm)
 
 
 def ray_data(job: Job) -> Outcome:
@@ -159,7 +92,7 @@ def serve(job: Job) -> Outcome:
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
 
     def one(path: str, output: str) -> None:
-        info, segment, _ = _segment(path)
+        info, segment, _ = whole_segment(path)
         task = SegmentTask(path, segment, info, ("labels",), f"{output}/{Path(path).stem}", sampling=job.sampling_text)
         for _ in handle.remote(task.to_dict()):
             pass
@@ -176,7 +109,7 @@ def serve(job: Job) -> Outcome:
 
 class _FrameLabeler:
     def __init__(self) -> None:
-        self._labels = _labels()
+        self._labels = loaded_labels()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         found = self._labels.classify(np.stack(list(batch["frame"])), top_k=1)
@@ -221,22 +154,15 @@ def daft(job: Job) -> Outcome:
     @df.cls(use_process=True, max_concurrency=2, cpus=1)
     class Fused:
         def __init__(self) -> None:
-            import torch
-
-            from pipelines.devices import AT_WORK
-
-            torch.set_num_threads(1)
-            self.labels = _labels()
-            for _ in range(2):
-                AT_WORK.__enter__()  # as many clips as cores: the other process has one, too
+            self.labels = one_threaded_labels()
 
         @df.method.batch(return_dtype=df.DataType.string(), batch_size=1)  # type: ignore[untyped-decorator]
         def run(self, paths: Any) -> list[str]:
             answers = []
             for path in paths.to_pylist():
                 found: dict[str, str] = {}
-                for batch in _decoded(path, job):
-                    _note(found, path, batch.indices, self.labels.classify(batch.pixels, top_k=1))
+                for batch in decoded(path, job):
+                    note(found, path, batch.indices, self.labels.classify(batch.pixels, top_k=1))
                 answers.append(json.dumps(found))
             return answers
 
@@ -245,11 +171,6 @@ def daft(job: Job) -> Outcome:
     answers = table.with_column("found", Fused().run(df.col("path"))).to_pydict()["found"]
     seconds = time.monotonic() - started
     return Outcome({key: label for answer in answers for key, label in json.loads(answer).items()}, seconds, seconds)
-
-
-def _note(found: dict[str, str], path: str, indices: Any, pairs: Any) -> None:
-    for index, best in zip(indices.tolist(), pairs, strict=True):
-        found[f"{Path(path).stem}:{index}"] = best[0][0]
 
 
 def _read(output: Path) -> dict[str, str]:
@@ -265,6 +186,7 @@ def _read(output: Path) -> dict[str, str]:
 
 PEERS: dict[str, Callable[[Job], Outcome]] = {
     "limit": limit,
+    "whole_clips": whole_clips,
     "serve": serve,
     "ray_data": ray_data,
     "documented_pattern": documented_pattern,
