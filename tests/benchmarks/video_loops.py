@@ -39,22 +39,23 @@ class Outcome:
     warm_s: float = 0.0
 
 
-def whole_segment(path: str) -> tuple[Any, Any, Any]:
-    """The clip's MediaInfo, the one Segment that is all of it, and parse_sampling."""
-    from pipelines.sampling import parse_sampling, plan_segments
+def whole_segment(path: str) -> tuple[Any, Any]:
+    """The clip's MediaInfo, and the one Segment that is all of it."""
+    from pipelines.sampling import plan_segments
     from pipelines.sources import probe
 
     info = probe(path)
     (segment,) = plan_segments(info.duration_s, 1e6)
-    return info, segment, parse_sampling
+    return info, segment
 
 
 def decoded(path: str, job: Job) -> Iterator[Any]:
     """The clip's sampled frames by the library's exact decoder, in this thread."""
     from pipelines.decode import frames_per_batch
     from pipelines.decode_pyav import PyAvDecoder
+    from pipelines.sampling import parse_sampling
 
-    info, segment, parse_sampling = whole_segment(path)
+    info, segment = whole_segment(path)
     size = (job.side, job.side)
     sampling = parse_sampling(job.sampling_text, info.duration_s)
     yield from PyAvDecoder().frames(path, segment, sampling, size, frames_per_batch(size))

@@ -35,7 +35,7 @@ _CALM_CPU_S, _CALM_WITHIN_S = 0.15, 30.0
 
 
 def _start_ray() -> None:
-    """Ray as on our workers, and calm: what it still does in the background would be taken from whoever is timed."""
+    """Ray as on our head and our workers, in one, and calm: what it still does would be taken from whoever is timed."""
     import psutil
     import ray
 
@@ -43,7 +43,6 @@ def _start_ray() -> None:
     from cluster.ray_node import WARM
     from cluster.warm_worker import rest_s
 
-    # As on our head, and on our workers: this machine is both.
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **lean.QUIET, **WARM}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
@@ -92,7 +91,7 @@ def serve(job: Job) -> Outcome:
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
 
     def one(path: str, output: str) -> None:
-        info, segment, _ = whole_segment(path)
+        info, segment = whole_segment(path)
         task = SegmentTask(path, segment, info, ("labels",), f"{output}/{Path(path).stem}", sampling=job.sampling_text)
         for _ in handle.remote(task.to_dict()):
             pass

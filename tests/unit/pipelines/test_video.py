@@ -15,7 +15,9 @@ pytest.importorskip("torch")
 from pipelines.analyzers import check_analyzers, default_analyzers
 from pipelines.analyzers.labels import Labels
 from pipelines.analyzers.scenes import cuts_from_scores
+from pipelines.batch_pictures import PicturesTask, analyse_bundle
 from pipelines.decode_pyav import PyAvDecoder
+from pipelines.devices import AT_WORK
 from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
 from pipelines.sample import sample_video
 from pipelines.sampling import FramesPerSecond, Segment, plan_segments
@@ -78,6 +80,29 @@ def test_a_task_carries_options_for_its_analyzers(bikes: str, analyzer: SegmentA
     assert SegmentTask.from_dict(without) == plain
     with pytest.raises(InvalidOption, match=r"labels\.speed = 3"):
         analyzer.run(replace(task, options={"labels": {"speed": 3}}))
+
+
+def test_segments_and_bundles_are_at_work_until_they_end_or_fail(
+    bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AT_WORK, "_cores", 1)
+    seen: list[bool] = []
+    (plain,) = tasks(bikes, tmp_path)
+    task = replace(plain, analyzers=("brightness",))
+    analyzer.run(task, on_first_frame=lambda: seen.append(AT_WORK.fills_the_cores))
+    assert (seen, AT_WORK.fills_the_cores) == ([True], False)
+    with pytest.raises(MediaError):
+        analyzer.run(replace(task, media_uri=str(tmp_path / "missing.mp4")))
+    assert not AT_WORK.fills_the_cores
+
+    def loaded(name: str, options: object) -> None:
+        seen.append(AT_WORK.fills_the_cores)
+        raise UnknownAnalyzer(name, ())
+
+    monkeypatch.setattr(analyzer, "analyzer", loaded)
+    with pytest.raises(UnknownAnalyzer):
+        analyse_bundle(analyzer, PicturesTask(("a.png",), ("brightness",), str(tmp_path)))
+    assert (seen, AT_WORK.fills_the_cores) == ([True, True], False)
 
 
 def test_a_finished_part_is_kept(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:
