@@ -33,7 +33,7 @@ from serve_apps.auth import Gate
 from serve_apps.catalog import Catalog
 from serve_apps.context import Service
 from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatch_policy import DispatchPolicy
+from serve_apps.dispatch_policy import GIVEN_AHEAD, DispatchPolicy
 from serve_apps.dispatcher import Dispatcher, RunSegment
 from serve_apps.documents import DatabaseDocuments, Documents
 from serve_apps.documents_mongo import MongoDocuments
@@ -87,7 +87,9 @@ def application(settings: ServiceSettings) -> Any:
     )
     return api.bind(
         *(
-            _model(lane, settings).bind(settings.log_format, settings.log_level, settings.hardware_decoding)
+            _model(lane, settings).bind(
+                settings.log_format, settings.log_level, settings.hardware_decoding, settings.segments_per_worker[lane]
+            )
             for lane in _lanes(settings)
         )
     )
@@ -99,16 +101,17 @@ def _lanes(settings: ServiceSettings) -> list[Lane]:
 
 def _model(lane: Lane, settings: ServiceSettings) -> Any:
     """A lane's deployment: zero to its most workers."""
+    given = settings.segments_per_worker[lane] + GIVEN_AHEAD
     return serve.deployment(
         SegmentModel,
         name=_DEPLOYMENTS[lane],
         ray_actor_options=_ACTOR_OPTIONS[lane],
-        max_ongoing_requests=settings.segments_per_worker[lane],
+        max_ongoing_requests=given,
         graceful_shutdown_wait_loop_s=0.2,
         autoscaling_config=AutoscalingConfig(
             min_replicas=0,
             max_replicas=settings.max_workers[lane],
-            target_ongoing_requests=settings.segments_per_worker[lane],
+            target_ongoing_requests=given,
             upscale_delay_s=_SECOND_REPLICA_DELAY_S,
             downscale_delay_s=settings.idle_limit_s,
             downscale_to_zero_delay_s=settings.idle_limit_s,

@@ -15,16 +15,17 @@ from importlib import import_module
 from typing import Any
 
 from pipelines import logs
-from pipelines.batch_job import BatchJob, BatchResult, Kind, Outcome, Task
+from pipelines.batch_job import BatchJob, BatchResult, Kind, Outcome, Task, in_chunks
 from pipelines.batch_pictures import PictureJobs
 from pipelines.batch_segments import SegmentJobs
 from pipelines.batch_wholes import Wholes
+from pipelines.devices import once
 from pipelines.outcomes import Outcomes, media_key
 from pipelines.video import SegmentAnalyzer
 
 KINDS: dict[str, Kind] = {"video": SegmentJobs(), "audio": SegmentJobs(), "images": PictureJobs()}
 _MOST_BLOCKS = 2000
-_WAITING = 2  # tasks that an actor has been given and not begun
+_WAITING = 2  # chunks of tasks that an actor has been given and not begun
 _JUDGED_FROM = 20  # so many media must have been tried before too many errors end a job
 
 
@@ -33,24 +34,34 @@ class TooManyErrors(RuntimeError):
 
 
 class BatchActor:
-    """Ray Data's actor: holds the models, takes some tasks at a time, and writes each one's outcome itself."""
+    """Ray Data's actor: holds the models, works on `at_once` tasks, and writes each one's outcome itself.
+
+    Called from more threads than that: while some write, others work.
+    """
 
     def __init__(
-        self, kind: str, output_uri: str, log_format: logs.Format = "text", hardware_decoding: bool = False
+        self, kind: str, output_uri: str, at_once: int, log_format: logs.Format, hardware_decoding: bool
     ) -> None:
         logs.configure("batch worker", log_format)
         self._kind = KINDS[kind]
         self._analyzer = SegmentAnalyzer(hardware_decoding=hardware_decoding)
         self._outcomes = Outcomes(output_uri)
+        self._turns = threading.Semaphore(at_once)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """{"task": [JSON]} -> {"outcome": [JSON]}; a damaged file is an outcome, not a failure of the job."""
-        return {"outcome": [json.dumps(self._outcome(json.loads(task))) for task in batch["task"]]}
+        """{"tasks": [JSON list]} -> {"outcome": [JSON]}; a damaged file is an outcome, not a failure of the job."""
+        tasks = [task for chunk in batch["tasks"] for task in json.loads(chunk)]
+        return {"outcome": [json.dumps(self._outcome(task)) for task in tasks]}
 
     def _outcome(self, data: dict[str, Any]) -> Outcome:
         name = data.pop("name")
-        with logs.about(segment=name):
-            outcome = self._kind.perform(self._analyzer, name, data)
+        self._turns.acquire()
+        turn_over = once(self._turns.release)
+        try:
+            with logs.about(segment=name):
+                outcome = self._kind.perform(self._analyzer, name, data, turn_over)
+        finally:
+            turn_over()
         self._outcomes.add(name, outcome)
         return outcome
 
@@ -140,17 +151,22 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Generator[
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.op_resource_reservation_enabled = False  # it would keep small nodes half idle
+    # Outcomes are small and nobody waits for them; else Ray Data may think that they pile up, and leave actors idle.
+    context.downstream_capacity_backpressure_ratio = None
     context.execution_options.resource_limits = ray.data.ExecutionResources(cpu=actors, gpu=actors * gpus)
-    rows = [{"task": json.dumps({**task.to_dict(), "name": name})} for name, task in tasks.items()]
+    rows = [
+        {"tasks": json.dumps([{**tasks[name].to_dict(), "name": name} for name in chunk])}
+        for chunk in in_chunks(tasks, actors * at_once, job.segment_s)
+    ]
     outcomes = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map_batches(
         BatchActor,
-        fn_constructor_args=(job.kind, job.output_uri, job.log_format, job.hardware_decoding),
+        fn_constructor_args=(job.kind, job.output_uri, at_once, job.log_format, job.hardware_decoding),
         batch_size=1,
         num_cpus=1,
         num_gpus=gpus,
         compute=ray.data.ActorPoolStrategy(
             size=actors,
-            max_concurrent_calls_per_actor=at_once,
+            max_concurrent_calls_per_actor=at_once + 1,
             max_tasks_in_flight_per_actor=at_once + _WAITING,
             enable_true_multi_threading=True,
         ),

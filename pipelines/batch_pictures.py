@@ -5,7 +5,7 @@ A part's column `media` says which picture a record is about.
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -83,8 +83,10 @@ class PictureJobs:
                 tasks[f"{key}-{lane}"] = PicturesTask(bundle, names, output_uri, options)
         return Plan(tasks, done, BatchResult(media=len(uris), segments=len(tasks) + len(done)))
 
-    def perform(self, analyzer: SegmentAnalyzer, name: str, task: Mapping[str, Any]) -> Outcome:
-        return {"name": name} | analyse_bundle(analyzer, PicturesTask.from_dict(task))
+    def perform(
+        self, analyzer: SegmentAnalyzer, name: str, task: Mapping[str, Any], on_last_frame: Callable[[], None]
+    ) -> Outcome:
+        return {"name": name} | analyse_bundle(analyzer, PicturesTask.from_dict(task), on_last_frame)
 
     def whole_of(self, name: str) -> str:
         return name.rpartition("-")[0]
@@ -95,14 +97,20 @@ class PictureJobs:
         write_picture_results(folder, [name for name in job.analyzers if name in found])
 
 
-@AT_WORK
-def analyse_bundle(models: SegmentAnalyzer, task: PicturesTask) -> Outcome:
-    """Analyse pictures and write their parts; those that cannot be read are among the outcome's `errors`."""
+def analyse_bundle(
+    models: SegmentAnalyzer, task: PicturesTask, on_last_frame: Callable[[], None] = lambda: None
+) -> Outcome:
+    """Analyse pictures and write their parts; those that cannot be read are among the outcome's `errors`.
+
+    `on_last_frame`: see SegmentAnalyzer.run.
+    """
     started = time.perf_counter()
     names = check_analyzers(task.analyzers)
     analyzers = [cast(Analyzer, models.analyzer(name, task.options.get(name))) for name in names]
     runs = [analyzer.start(_THE_SEGMENT) for analyzer in analyzers]
-    errors = watch_pictures(task.media_uris, analyzers, runs, models.decoding)
+    with AT_WORK:
+        errors = watch_pictures(task.media_uris, analyzers, runs, models.decoding)
+    on_last_frame()
     media = [without_query(uri) for uri in task.media_uris]
     parts = {}
     for name, analyzer, run in zip(names, analyzers, runs, strict=True):

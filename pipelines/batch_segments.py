@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.analyzers import lane_of
 from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
@@ -15,8 +16,9 @@ from pipelines.isolation import DecodeProcesses
 from pipelines.outcomes import for_now, media_key
 from pipelines.results import write_results
 from pipelines.sampling import Segment, parse_sampling, plan_segments, segments_touched
+from pipelines.segment_task import SegmentTask
 from pipelines.sources import MediaInfo
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines.video import SegmentAnalyzer
 
 Probe = Callable[[str], MediaInfo]
 _LOCAL_FILES_PER_PROBER = 100
@@ -37,11 +39,13 @@ class SegmentJobs:
         tasks, result = plan(job, DecodeProcesses().probe)
         return Plan(tasks, {name: finished[name] for name in tasks if name in finished}, result)
 
-    def perform(self, analyzer: SegmentAnalyzer, name: str, task: Mapping[str, object]) -> Outcome:
+    def perform(
+        self, analyzer: SegmentAnalyzer, name: str, task: Mapping[str, Any], on_last_frame: Callable[[], None]
+    ) -> Outcome:
         segment_task = SegmentTask.from_dict(dict(task))
         outcome: Outcome = {"name": name, "media_uri": without_query(segment_task.media_uri)}
         try:
-            return outcome | analyzer.run(segment_task).to_dict()
+            return outcome | analyzer.run(segment_task, on_last_frame=on_last_frame).to_dict()
         except MediaError as error:
             return outcome | _error(error) | {"segment_index": segment_task.segment.index}
 

@@ -2,14 +2,15 @@
 
 import os
 import threading
-from contextlib import ContextDecorator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 
 _LEAST_AT_ONCE, _MOST_AT_ONCE = 2, 16
 AT_ONCE_ON_CPUS = 2  # where the model itself takes the cores: one is read while the other is understood
 
 
-class AtWork(ContextDecorator):
+class AtWork(AbstractContextManager[None]):
     """How many segments, or bundles of pictures, this process works on; entered for each."""
 
     def __init__(self, cores: int) -> None:
@@ -53,3 +54,14 @@ def segments_at_once(cores: float, media_s_per_worker: float, segment_s: float) 
     """
     share = int(media_s_per_worker // segment_s)
     return max(_LEAST_AT_ONCE, min(int(cores), share, _MOST_AT_ONCE))
+
+
+def once(act: Callable[[], object]) -> Callable[[], None]:
+    """`act` when called for the first time, nothing later."""
+    left = iter([act])
+
+    def first_time() -> None:
+        for function in left:
+            function()
+
+    return first_time

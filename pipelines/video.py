@@ -12,7 +12,6 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from pipelines.analyzers import Analyzer, AudioAnalyzer, SegmentRun, check_analyzers, default_analyzers, load_analyzer
@@ -25,78 +24,15 @@ from pipelines.images import watch_pictures
 from pipelines.isolation import DecodeProcesses
 from pipelines.provenance import Making
 from pipelines.sampling import Segment, replaced
+from pipelines.segment_task import SegmentReport, SegmentTask
 from pipelines.sinks import finished_part, part_name, write_part
-from pipelines.sources import MediaInfo
 
 _LOADED_AT_MOST = 16
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class SegmentTask:
-    """A unit of work: one slice of one media item, by these analyzers, to `{output_uri}/{analyzer}/part-*.parquet`.
-
-    `options` gives an analyzer's options by its name, e.g. {"labels": {"fps": 1}}, over those of the SegmentAnalyzer.
-    `sampling` (see `parse_sampling`) replaces that of all analyzers that look at samples; `decoder` the choice of one.
-    `put_urls`, by analyzer, are presigned URLs of just these parts: who has none writes with credentials of its own.
-    """
-
-    media_uri: str
-    segment: Segment
-    info: MediaInfo
-    analyzers: tuple[str, ...]
-    output_uri: str
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    sampling: str = ""
-    decoder: str = ""
-    put_urls: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def media_s(self) -> float:
-        """Its length in seconds."""
-        return self.segment.end_s - self.segment.start_s
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self) | {"analyzers": list(self.analyzers), "info": self.info.to_dict()}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "SegmentTask":
-        """The inverse of `to_dict`."""
-        return cls(
-            media_uri=data["media_uri"],
-            segment=Segment.from_dict(data["segment"]),
-            info=MediaInfo.from_dict(data["info"]),
-            analyzers=tuple(data["analyzers"]),
-            output_uri=data["output_uri"],
-            options=data.get("options") or {},
-            sampling=data.get("sampling") or "",
-            decoder=data.get("decoder") or "",
-            put_urls=data.get("put_urls") or {},
-        )
-
-
-@dataclass(frozen=True)
-class SegmentReport:
-    """What was done. `frames` is the most frames of the segment that any analyzer saw; `seconds` is wall-clock time."""
-
-    segment_index: int
-    frames: int
-    frames_by_analyzer: dict[str, int]
-    parts: dict[str, str]
-    seconds: float
-    decoder: str
-    decoder_reason: str = ""
-    warnings: tuple[str, ...] = field(default=())
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form."""
-        return asdict(self) | {"warnings": list(self.warnings)}
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "SegmentReport":
-        """The inverse of `to_dict`."""
-        return cls(**(data | {"warnings": tuple(data["warnings"])}))
+def _ignored() -> None:
+    """Nobody wants to know."""
 
 
 class SegmentAnalyzer:
@@ -142,19 +78,22 @@ class SegmentAnalyzer:
                 self._loaded.popitem(last=False)
             return self._loaded[key]
 
-    @AT_WORK
     def run(
-        self, task: SegmentTask, on_first_frame: Callable[[], None] | None = None, resume: bool = False
+        self,
+        task: SegmentTask,
+        on_first_frame: Callable[[], None] = _ignored,
+        on_last_frame: Callable[[], None] = _ignored,
+        resume: bool = False,
     ) -> SegmentReport:
         """Analyse one segment and write its parts. Running it again overwrites them with the same.
 
         With `resume`, parts that were finished for this very task are kept, and their analyzers left out.
-        `on_first_frame` is called when the first frames reach a model. Raises UnknownAnalyzer; MediaError
+        `on_first_frame` is called when the first frames reach a model, `on_last_frame` when only writing is left, which
+        is waiting: cores and models are free for another segment. Raises UnknownAnalyzer; MediaError
         where the file is damaged within the segment, after writing the parts of the frames before the damage, and for
         analyzers that can do nothing with the media (see `fitting`); those that merely find nothing get an empty part.
         """
         started = time.perf_counter()
-        told = on_first_frame or (lambda: None)
         fits, misfit = fitting(task.info, names := check_analyzers(task.analyzers))
         if misfit:
             raise misfit
@@ -167,10 +106,13 @@ class SegmentAnalyzer:
         watching = [cast(Analyzer, a) for a in todo if a.description.takes == "frames"]
         hearing = [cast(AudioAnalyzer, a) for a in todo if a.description.takes == "audio"]
         notes: list[str] = []
-        decoder, reason, runs, damage = self._watch(task, watching, told, notes) if watching else ("", "", [], None)
-        tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
+        with AT_WORK:
+            decoder, reason, runs, damage = self._watch(task, watching, on_first_frame, notes)
+            tables = {a.name: run.finish() for a, run in zip(watching, runs, strict=True)}
+            on_first_sound = _ignored if watching else on_first_frame
+            heard, sound_damage = _hear(task, hearing, self.decoding.sound, on_first_sound)
+        on_last_frame()
         tables |= {a.name: a.schema.empty_table() for a in idle.values()}
-        heard, sound_damage = _hear(task, hearing, self.decoding.sound, (lambda: None) if watching else told)
         faults = [d for d in (damage, sound_damage) if d and not _lies_beyond(d, task.segment)]
         nothing = dict.fromkeys(idle, "nothing to be found in a picture")
         nothing |= {} if task.info.has_audio else {a.name: "the file has no sound" for a in hearing}
@@ -206,6 +148,8 @@ class SegmentAnalyzer:
 
         Why the CPU took over from NVDEC is added to `notes`.
         """
+        if not analyzers:
+            return "", "", [], None
         if task.info.kind == "picture":
             return "pillow", "a picture", self._look(task, analyzers, on_first_frame), None
         requests = _requests(task, analyzers)

@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from serve_apps.analyses import Lane
 
+# Segments that a worker is given beyond those it works on: when one is done, the next need not be claimed, signed and
+# sent over the internet first. With short clips that is a good part of the time.
+GIVEN_AHEAD = 1
+
 
 @dataclass(frozen=True)
 class DispatchPolicy:
     """How much runs at once, and how long a silent dispatcher keeps its claims.
 
+    `segments_per_worker`: how many segments a worker of each lane works on; it is given GIVEN_AHEAD more.
     `access_s`: how long a worker may read the media and write the parts that it was given; what fails later than that
     is tried again. `poll_s`: between two looks while there is work; `idle_poll_s`: while there is none. What is asked
     for here wakes it at once: only what another process has stored, or left, waits for the next look.
@@ -25,6 +30,10 @@ class DispatchPolicy:
     access_s: float = 3600.0
     poll_s: float = 1.0
     idle_poll_s: float = 5.0
+
+    def given_at_once(self, lane: Lane, workers: int) -> int:
+        """How many segments so many workers of a lane are given."""
+        return workers * (self.segments_per_worker[lane] + GIVEN_AHEAD)
 
 
 def wanted_workers(pending_media_s: float, lane: Lane, policy: DispatchPolicy) -> int:

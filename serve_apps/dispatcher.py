@@ -14,9 +14,9 @@ from pipelines import logs
 from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.fitting import fitting
 from pipelines.sampling import Segment, plan_segments
+from pipelines.segment_task import SegmentTask
 from pipelines.sinks import part_name
 from pipelines.sources import MediaInfo
-from pipelines.video import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
 from serve_apps.measures import OUTAGES, Measures, cause_of
@@ -120,7 +120,7 @@ class Dispatcher:
     async def _room(self, lane: Lane) -> int:
         pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
         self._pending |= pending_s > 0
-        limit = wanted_workers(pending_s, lane, self._policy) * self._policy.segments_per_worker[lane]
+        limit = self._policy.given_at_once(lane, wanted_workers(pending_s, lane, self._policy))
         return limit - sum(key.lane is lane for key in self._running)
 
     def _keep(self, tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.analyzers import load_analyzer
 from pipelines.sampling import Segment
+from pipelines.segment_task import SegmentTask
 from pipelines.sinks import read_parts
 from pipelines.sources import probe
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines.video import SegmentAnalyzer
 from tests.accuracy.measures import Measure, error_rate
 from tests.media import Recipe, encode
 

@@ -19,7 +19,8 @@ import psutil
 from pipelines.isolation import DecodeProcesses
 from pipelines.results import write_results
 from pipelines.sampling import plan_segments
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines.segment_task import SegmentTask
+from pipelines.video import SegmentAnalyzer
 
 _PIECE_S, _FPS = 10, 25
 _REPORTED_EVERY_S = 10.0

@@ -85,7 +85,7 @@ def one_threaded_labels() -> Any:
 def _by_hand(loop: Callable[[Any, dict[str, str]], None]) -> Outcome:
     started = time.monotonic()
     labels = one_threaded_labels()
-    labels.classify(np.zeros((8, *SIZE, 3), np.uint8), top_k=1)
+    labels.classify(np.zeros((8, *SIZE, 3), np.uint8))
     warm = time.monotonic()
     found: dict[str, str] = {}
     loop(labels, found)
@@ -112,7 +112,7 @@ def limit(job: Job) -> Outcome:
         thread.start()
         while (item := queue.get()) is not None:
             path, batch = item
-            note(found, path, batch.indices, labels.classify(batch.pixels, top_k=1))
+            note(found, path, batch.indices, labels.classify(batch.pixels))
         thread.join()
 
     return _by_hand(loop)
@@ -124,7 +124,7 @@ def whole_clips(job: Job) -> Outcome:
     def loop(labels: Any, found: dict[str, str]) -> None:
         def one(path: str) -> None:
             for batch in decoded(path, job):
-                note(found, path, batch.indices, labels.classify(batch.pixels, top_k=1))
+                note(found, path, batch.indices, labels.classify(batch.pixels))
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(one, job.clips))

@@ -5,13 +5,13 @@ weights and sampled frames. `warm_s` counts from when the models are loaded, whe
 """
 # ruff: noqa: PLC0415 - each contestant imports its own
 
+import asyncio
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -76,30 +76,38 @@ def serve(job: Job) -> Outcome:
     from ray import serve as ray_serve
 
     from pipelines.devices import AT_ONCE_ON_CPUS
-    from pipelines.video import SegmentTask
+    from pipelines.segment_task import SegmentTask
+    from serve_apps.dispatch_policy import GIVEN_AHEAD
     from serve_apps.models.segments import SegmentModel
 
     _start_ray()
     started = time.monotonic()
     ray_serve.start(proxy_location="Disabled")  # workers have none
+    given = AT_ONCE_ON_CPUS + GIVEN_AHEAD
     deployment = ray_serve.deployment(
         SegmentModel,
-        max_ongoing_requests=AT_ONCE_ON_CPUS,
+        max_ongoing_requests=given,
         ray_actor_options={"num_cpus": 1},
-        autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": AT_ONCE_ON_CPUS},
+        autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": given},
     )
     handle = ray_serve.run(deployment.bind(), route_prefix=None).options(method_name="analyze", stream=True)
 
-    def one(path: str, output: str) -> None:
-        info, segment = whole_segment(path)
-        task = SegmentTask(path, segment, info, ("labels",), f"{output}/{Path(path).stem}", sampling=job.sampling_text)
-        for _ in handle.remote(task.to_dict()):
-            pass
+    async def one(path: str, output: str, room: asyncio.Semaphore) -> None:
+        async with room:
+            info, segment = await asyncio.to_thread(whole_segment, path)
+            folder = f"{output}/{Path(path).stem}"
+            task = SegmentTask(path, segment, info, ("labels",), folder, sampling=job.sampling_text)
+            async for _ in handle.remote(task.to_dict()):
+                pass
 
-    with tempfile.TemporaryDirectory() as output, ThreadPoolExecutor(AT_ONCE_ON_CPUS) as pool:
-        list(pool.map(lambda path: one(path, f"{output}/warm"), job.clips[:2]))
+    async def all_of(paths: Sequence[str], output: str) -> None:
+        room = asyncio.Semaphore(given)
+        await asyncio.gather(*(one(path, output, room) for path in paths))
+
+    with tempfile.TemporaryDirectory() as output, asyncio.Runner() as client:  # as the dispatcher asks
+        client.run(all_of(job.clips[:2], f"{output}/warm"))
         warm = time.monotonic()
-        list(pool.map(lambda path: one(path, f"{output}/timed"), job.clips))
+        client.run(all_of(job.clips, f"{output}/timed"))
         now = time.monotonic()
         found = _read(Path(output, "timed"))
     ray_serve.shutdown()
@@ -111,7 +119,7 @@ class _FrameLabeler:
         self._labels = loaded_labels()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        found = self._labels.classify(np.stack(list(batch["frame"])), top_k=1)
+        found = self._labels.classify(np.stack(list(batch["frame"])))
         return {"path": batch["path"], "index": batch["frame_index"], "label": [pairs[0][0] for pairs in found]}
 
 
@@ -161,7 +169,7 @@ def daft(job: Job) -> Outcome:
             for path in paths.to_pylist():
                 found: dict[str, str] = {}
                 for batch in decoded(path, job):
-                    note(found, path, batch.indices, self.labels.classify(batch.pixels, top_k=1))
+                    note(found, path, batch.indices, self.labels.classify(batch.pixels))
                 answers.append(json.dumps(found))
             return answers
 

@@ -34,7 +34,8 @@ from tests.guarded_s3 import KEY_ID, REGION, SECRET, Guard, guarded_s3
 
 _WORKER = """
 import json, os, sys
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines.segment_task import SegmentTask
+from pipelines.video import SegmentAnalyzer
 assert not [name for name in os.environ if name.startswith("AWS_")], os.environ
 report = SegmentAnalyzer().run(SegmentTask.from_dict(json.load(sys.stdin)))
 print(json.dumps(report.to_dict()), flush=True)

@@ -1,19 +1,25 @@
 """Planning a batch job, its command line, and what it leaves for the run after a crash."""
 
+import heapq
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Event
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 pytest.importorskip("av")
 
-from pipelines import batch_command
+from pipelines import batch, batch_command
 from pipelines.analyzers import default_analyzers
 from pipelines.batch import TooManyErrors, _check_errors, wanted_actors
 from pipelines.batch_command import parse
-from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan
+from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan, in_chunks
 from pipelines.batch_pictures import PictureJobs, with_media
 from pipelines.batch_segments import plan
 from pipelines.batch_wholes import Wholes
@@ -99,7 +105,7 @@ class Notes:
     def plan(self, job: BatchJob, finished: object) -> Plan:
         raise AssertionError("it is planned already")
 
-    def perform(self, analyzer: object, name: str, task: object) -> Outcome:
+    def perform(self, analyzer: object, name: str, task: object, on_last_frame: object) -> Outcome:
         raise AssertionError("nothing is to be done")
 
     def whole_of(self, name: str) -> str:
@@ -145,6 +151,98 @@ def test_records_of_a_bundle_say_which_picture_they_are_about() -> None:
     assert table["frame_index"].to_pylist() == [0, 0, 0]
     assert table.column_names[0] == "media"
     assert table.schema.metadata == {b"version": b"1"}
+
+
+@dataclass(frozen=True)
+class Length:
+    """A task of so many seconds of media."""
+
+    media_s: float
+
+    def to_dict(self) -> dict[str, object]:
+        return {}
+
+
+def chunked(lengths_s: Sequence[float], slots: int) -> list[list[float]]:
+    """The lengths of each chunk's tasks; all are there, in order."""
+    tasks = {str(number): Length(media_s) for number, media_s in enumerate(lengths_s)}
+    chunks = list(in_chunks(tasks, slots, most_s=60))
+    assert [name for chunk in chunks for name in chunk] == list(tasks)
+    return [[tasks[name].media_s for name in chunk] for chunk in chunks]
+
+
+def test_small_files_go_to_an_actor_together_and_long_segments_alone() -> None:
+    assert [len(chunk) for chunk in chunked([10] * 72, slots=2)][:4] == [6, 6, 6, 6]
+    assert len(chunked([10] * 72, slots=2)) < 72 / 3
+    assert chunked([60] * 5, slots=2) == [[60]] * 5
+    assert chunked([90, 90], slots=1) == [[90], [90]]
+    assert chunked([], slots=2) == []
+    assert [len(chunk) for chunk in chunked([0.0] * 3, slots=2)] == [3]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7, 64])
+@pytest.mark.parametrize("seed", range(5))
+def test_chunks_end_together(slots: int, seed: int) -> None:
+    """Whoever is free takes the next: nobody still works long after the others have nothing left."""
+    lengths_s = [*map(float, np.random.default_rng(seed).integers(1, 60, 500))]
+    free_at_s = [0.0] * slots
+    for chunk in chunked(lengths_s, slots):
+        heapq.heapreplace(free_at_s, free_at_s[0] + sum(chunk))
+    assert max(free_at_s) - min(free_at_s) <= max(lengths_s)
+
+
+class Gated:
+    """A kind whose tasks wait to be told that only writing is left, and then for the end of that."""
+
+    unit = "tasks"
+
+    def __init__(self) -> None:
+        self.begun: Queue[str] = Queue()
+        self.last_frame, self.written = {n: Event() for n in "abcd"}, {n: Event() for n in "abcd"}
+
+    def perform(self, _analyzer: object, name: str, _task: object, on_last_frame: Callable[[], None]) -> Outcome:
+        self.begun.put(name)
+        assert self.last_frame[name].wait(30)
+        if name == "d":
+            raise RuntimeError("a model is broken")
+        on_last_frame()
+        assert self.written[name].wait(30)
+        return {"name": name}
+
+
+def test_an_actor_begins_its_next_task_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = Gated()
+    monkeypatch.setitem(batch.KINDS, "gated", kind)
+    monkeypatch.setattr(batch, "SegmentAnalyzer", lambda **_options: None)
+    monkeypatch.setattr("pipelines.logs.configure", lambda *_where: None)
+    actor = batch.BatchActor("gated", str(tmp_path), 1, "text", hardware_decoding=False)
+
+    def call(*names: str) -> Future[dict[str, list[str]]]:
+        return threads.submit(actor, {"tasks": [json.dumps([{"name": name} for name in names])]})
+
+    with ThreadPoolExecutor(4) as threads:
+        first = call("a")
+        assert kind.begun.get(timeout=30) == "a"
+        second = call("b", "c")
+        with pytest.raises(Empty):
+            kind.begun.get(timeout=0.05)
+        kind.last_frame["a"].set()
+        assert kind.begun.get(timeout=30) == "b"
+        assert not first.done()
+        for gate in (kind.written["a"], kind.last_frame["b"], kind.written["b"]):
+            gate.set()
+        assert kind.begun.get(timeout=30) == "c"
+        broken = call("d")
+        kind.last_frame["c"].set()
+        assert kind.begun.get(timeout=30) == "d"
+        kind.written["c"].set()
+        kind.last_frame["d"].set()
+        with pytest.raises(RuntimeError, match="a model is broken"):
+            broken.result(30)
+        again = call("a")  # whose gates are open: the broken one has given its turn back
+        assert [json.loads(line)["name"] for done in (first, second, again) for line in done.result(30)["outcome"]] == [
+            *"abca"
+        ]
 
 
 def test_only_enough_work_buys_another_gpu() -> None:

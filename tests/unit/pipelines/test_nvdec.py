@@ -24,8 +24,9 @@ from pipelines.frames import FrameBatch
 from pipelines.isolation import DecodeProcesses
 from pipelines.pictures import PacketReader
 from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
+from pipelines.segment_task import SegmentTask
 from pipelines.sources import MediaInfo, probe
-from pipelines.video import SegmentAnalyzer, SegmentTask
+from pipelines.video import SegmentAnalyzer
 from tests import gpu, media
 from tests.processes import children_with
 

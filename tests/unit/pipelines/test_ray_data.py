@@ -1,6 +1,7 @@
 """What a job's datasets do without exists under these names in the installed Ray, and is only theirs."""
 
 import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.operators import actor_pool_map_operator
 from ray.data._internal.usage import collector
 
-from pipelines import ray_data
+from pipelines import batch, ray_data
 
 
 @pytest.fixture
@@ -93,6 +94,14 @@ def test_ray_data_knows_no_other_process_that_outlives_a_job() -> None:
     wishes = {field.name: field.default for field in fields(DataContext)}
     assert not wishes["enable_stats_summary_collection"]
     assert not wishes["trace_allocations"]
+
+
+def test_what_a_job_sets_is_known_to_ray_data() -> None:
+    """A name that Ray Data does not know is taken in silence."""
+    names = {field.name for field in fields(DataContext)}
+    set_here = set(re.findall(r"\bcontext\.(\w+) = ", inspect.getsource(batch)))
+    assert len(set_here) >= 3
+    assert set_here <= names
 
 
 def test_a_dataset_may_use_what_it_is_allowed_before_its_nodes_have_come(monkeypatch: pytest.MonkeyPatch) -> None:

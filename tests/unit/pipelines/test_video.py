@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("av")
 pytest.importorskip("torch")
 
+from pipelines import batch_pictures
 from pipelines.analyzers import check_analyzers, default_analyzers
 from pipelines.analyzers.labels import Labels
 from pipelines.analyzers.scenes import cuts_from_scores
@@ -21,9 +22,10 @@ from pipelines.devices import AT_WORK
 from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
 from pipelines.sample import sample_video
 from pipelines.sampling import FramesPerSecond, Segment, plan_segments
+from pipelines.segment_task import SegmentReport, SegmentTask
 from pipelines.sinks import read_parts
 from pipelines.sources import probe
-from pipelines.video import SegmentAnalyzer, SegmentReport, SegmentTask
+from pipelines.video import SegmentAnalyzer
 from tests import media
 from tests.sound import clicks, write
 
@@ -82,27 +84,35 @@ def test_a_task_carries_options_for_its_analyzers(bikes: str, analyzer: SegmentA
         analyzer.run(replace(task, options={"labels": {"speed": 3}}))
 
 
-def test_segments_and_bundles_are_at_work_until_they_end_or_fail(
+def test_segments_and_bundles_are_at_work_until_only_writing_is_left_or_they_fail(
     bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AT_WORK, "_cores", 1)
-    seen: list[bool] = []
+    seen: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        seen.append((AT_WORK.fills_the_cores, any(tmp_path.rglob("part-*"))))
+
     (plain,) = tasks(bikes, tmp_path)
     task = replace(plain, analyzers=("brightness",))
-    analyzer.run(task, on_first_frame=lambda: seen.append(AT_WORK.fills_the_cores))
-    assert (seen, AT_WORK.fills_the_cores) == ([True], False)
+    analyzer.run(task, on_first_frame=look, on_last_frame=look)
+    assert seen == [(True, False), (False, False)]
     with pytest.raises(MediaError):
         analyzer.run(replace(task, media_uri=str(tmp_path / "missing.mp4")))
     assert not AT_WORK.fills_the_cores
 
-    def loaded(name: str, options: object) -> None:
-        seen.append(AT_WORK.fills_the_cores)
-        raise UnknownAnalyzer(name, ())
+    def shown(*_what: object) -> list[MediaError]:
+        look()
+        raise UnknownAnalyzer("brightness", ())
 
-    monkeypatch.setattr(analyzer, "analyzer", loaded)
+    bundle = PicturesTask((str(tmp_path / "missing.png"),), ("brightness",), str(tmp_path / "bundle"))
+    seen.clear()
+    analyse_bundle(analyzer, bundle, look)
+    monkeypatch.setattr(batch_pictures, "watch_pictures", shown)
     with pytest.raises(UnknownAnalyzer):
-        analyse_bundle(analyzer, PicturesTask(("a.png",), ("brightness",), str(tmp_path)))
-    assert (seen, AT_WORK.fills_the_cores) == ([True, True], False)
+        analyse_bundle(analyzer, bundle, look)
+    assert [at_work for at_work, _ in seen] == [False, True]
+    assert not AT_WORK.fills_the_cores
 
 
 def test_a_finished_part_is_kept(bikes: str, analyzer: SegmentAnalyzer, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipelines.analyzers import lane_of
 from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.sources import MediaInfo
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
-from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
+from serve_apps.dispatch_policy import GIVEN_AHEAD, DispatchPolicy, wanted_workers
 from serve_apps.dispatcher import Dispatcher, root_cause
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.store import Analysis
@@ -227,9 +227,10 @@ def test_media_that_cannot_be_had_for_now_are_an_outage_told_in_their_words() ->
     assert ("failed", 0, "a.mp4: the server answers 503 Slow Down", True, True) in asyncio.run(work()).told
 
 
-def test_one_worker_is_never_given_more_than_its_share() -> None:
+def test_one_worker_is_never_given_more_than_its_share_and_the_next() -> None:
     queue, _workers = dispatch(20)
-    assert queue.most_at_once == POLICY.segments_per_worker[Lane.GPU]
+    assert queue.most_at_once == POLICY.segments_per_worker[Lane.GPU] + GIVEN_AHEAD
+    assert POLICY.given_at_once(Lane.GPU, 3) == 9
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipelines.errors import MediaError
 from pipelines.sampling import plan_segments
+from pipelines.segment_task import SegmentTask
 from pipelines.sources import MediaInfo
-from pipelines.video import SegmentTask
 from serve_apps.models.segments import SegmentModel
 from serve_apps.probing import probe_media
 
