@@ -31,9 +31,9 @@ from pipelines.sample import sample_video
 from tests.benchmarks.video_peers import PEERS
 
 GOALS = {"serve": 1.05, "ray_data": 1.15}
-# Reading a process's page tables takes CPU time, the more the more processes, and holds it up: a look is followed by
-# this many times as long without one.
-_WATCH_FACTOR = 50
+# Looking takes CPU time from who is looked at, the more the more processes it has, and reading a process's page tables
+# holds it up, too: a look is followed by this many times as long without one.
+_WATCH_FACTOR, _WATCH_S = 200, 1.0
 # What a process is for, by what it calls itself: the first that fits.
 _PARTS = {
     "decoding": r"pipelines\.decode_process",
@@ -113,7 +113,7 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
     """One run: its own figures (none if it was too late), the CPU seconds of all its processes, their peak memory."""
     command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
     process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak, next_look = 0, 0.0
+    peak, next_look, next_pss = 0, 0.0, 0.0
     cpu_s, parts = {process.pid: 0.0}, {process.pid: "program"}
     deadline = time.monotonic() + timeout_s
     while process.poll() is None:
@@ -123,14 +123,15 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
                     member.kill()
             process.communicate()
             return {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
-        members = _tree(process)
-        for member in members:
-            _note_cpu(member, cpu_s, parts)
-        if time.monotonic() >= next_look:
-            looked = time.monotonic()
-            peak = max(peak, sum(map(_pss, members)))
-            next_look = time.monotonic() + _WATCH_FACTOR * (time.monotonic() - looked)
-        time.sleep(0.25)
+        if (looked := time.monotonic()) >= next_look:
+            next_look = looked + _WATCH_S
+            members = _tree(process)
+            for member in members:
+                _note_cpu(member, cpu_s, parts)
+            if (looked := time.monotonic()) >= next_pss:
+                peak = max(peak, sum(map(_pss, members)))
+                next_pss = time.monotonic() + _WATCH_FACTOR * (time.monotonic() - looked)
+        time.sleep(0.1)
     output = process.stdout.read()
     if process.returncode:
         raise SystemExit(f"{name} failed: {output}")
