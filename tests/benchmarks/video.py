@@ -112,7 +112,9 @@ def all_runs(
 def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
     """One run: its own figures (none if it was too late), the CPU seconds of all its processes, their peak memory."""
     command = [sys.executable, "-m", "tests.benchmarks.video_peers", name, str(job)]
-    process = psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    told = job.with_suffix(f".{name}")  # not a pipe, which holds the labels of two thousand frames
+    with told.open("w") as output:
+        process = psutil.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
     peak, next_look, next_pss = 0, 0.0, 0.0
     cpu_s, parts = {process.pid: 0.0}, {process.pid: "program"}
     deadline = time.monotonic() + timeout_s
@@ -121,7 +123,7 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
             for member in _tree(process):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     member.kill()
-            process.communicate()
+            process.wait()
             return {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values())}
         if (looked := time.monotonic()) >= next_look:
             next_look = looked + _WATCH_S
@@ -132,10 +134,10 @@ def measured(name: str, job: Path, timeout_s: float) -> dict[str, Any]:
                 peak = max(peak, sum(map(_pss, members)))
                 next_pss = time.monotonic() + _WATCH_FACTOR * (time.monotonic() - looked)
         time.sleep(0.1)
-    output = process.stdout.read()
+    text = told.read_text()
     if process.returncode:
-        raise SystemExit(f"{name} failed: {output}")
-    figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+        raise SystemExit(f"{name} failed: {text}")
+    figures: dict[str, Any] = json.loads(text.splitlines()[-1])
     by_part = {part: sum(s for pid, s in cpu_s.items() if parts[pid] == part) for part in {*parts.values()}}
     return figures | {"peak_mib": peak / 2**20, "cpu_s": sum(cpu_s.values()), "cpu_parts_s": by_part}
 
