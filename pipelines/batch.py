@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -19,12 +20,12 @@ from pipelines.batch_job import BatchJob, BatchResult, Kind, Outcome, Task, in_c
 from pipelines.batch_pictures import PictureJobs
 from pipelines.batch_segments import SegmentJobs
 from pipelines.batch_wholes import Wholes
-from pipelines.devices import once
 from pipelines.outcomes import Outcomes, media_key
 from pipelines.video import SegmentAnalyzer
 
 KINDS: dict[str, Kind] = {"video": SegmentJobs(), "audio": SegmentJobs(), "images": PictureJobs()}
 _MOST_BLOCKS = 2000
+_WRITING = 1  # threads of an actor beyond those that work
 _WAITING = 2  # chunks of tasks that an actor has been given and not begun
 _JUDGED_FROM = 20  # so many media must have been tried before too many errors end a job
 
@@ -56,7 +57,7 @@ class BatchActor:
     def _outcome(self, data: dict[str, Any]) -> Outcome:
         name = data.pop("name")
         self._turns.acquire()
-        turn_over = once(self._turns.release)
+        turn_over = cache(self._turns.release)  # given back once, whoever says so first
         try:
             with logs.about(segment=name):
                 outcome = self._kind.perform(self._analyzer, name, data, turn_over)
@@ -166,7 +167,7 @@ def _outcomes(job: BatchJob, tasks: Mapping[str, Task], lane: str) -> Generator[
         num_gpus=gpus,
         compute=ray.data.ActorPoolStrategy(
             size=actors,
-            max_concurrent_calls_per_actor=at_once + 1,
+            max_concurrent_calls_per_actor=at_once + _WRITING,
             max_tasks_in_flight_per_actor=at_once + _WAITING,
             enable_true_multi_threading=True,
         ),

@@ -128,8 +128,8 @@ def in_chunks(tasks: Mapping[str, Task], slots: int, most_s: float) -> Iterator[
     """The names of tasks that go to an actor together, in order: as much as `most_s` seconds of media, or one task.
 
     Giving each of many small files out for itself costs more than reading its header. Chunks become smaller towards the
-    end, so that all `slots` (tasks that run at the same time, over all actors) end together: half of what is left,
-    shared among them (guided self-scheduling, Polychronopoulos and Kuck 1987, as factoring, Hummel et al. 1992).
+    end, so that all `slots` (tasks that run at the same time, over all actors) end together: each is a slot's share of
+    half of what is left (factoring: Hummel, Schonberg and Flynn 1992).
     """
     left_s = sum(task.media_s for task in tasks.values())
     chunk: list[str] = []

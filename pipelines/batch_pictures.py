@@ -110,15 +110,16 @@ def analyse_bundle(
     runs = [analyzer.start(_THE_SEGMENT) for analyzer in analyzers]
     with AT_WORK:
         errors = watch_pictures(task.media_uris, analyzers, runs, models.decoding)
+        tables = [run.finish() for run in runs]
     on_last_frame()
     media = [without_query(uri) for uri in task.media_uris]
     parts = {}
-    for name, analyzer, run in zip(names, analyzers, runs, strict=True):
+    for name, analyzer, run, table in zip(names, analyzers, runs, tables, strict=True):
         options = dict(task.options.get(name, {}))
         making = Making("\n".join(media), _THE_SEGMENT, analyzer.name, analyzer.version, options)
         said = making.metadata(run.frames, "pillow", finished=True) | {"media": f"{len(media)} pictures"}
         directory = f"{task.output_uri}/{analyzer.name}"
-        parts[name] = write_part(with_media(run.finish(), media), directory, 0, said)
+        parts[name] = write_part(with_media(table, media), directory, 0, said)
     return {
         "pictures": media,
         "frames": len(media) - len(errors),

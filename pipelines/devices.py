@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 
@@ -54,14 +53,3 @@ def segments_at_once(cores: float, media_s_per_worker: float, segment_s: float) 
     """
     share = int(media_s_per_worker // segment_s)
     return max(_LEAST_AT_ONCE, min(int(cores), share, _MOST_AT_ONCE))
-
-
-def once(act: Callable[[], object]) -> Callable[[], None]:
-    """`act` when called for the first time, nothing later."""
-    left = iter([act])
-
-    def first_time() -> None:
-        for function in left:
-            function()
-
-    return first_time

@@ -5,10 +5,11 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import cache
 from typing import Any
 
 from pipelines import logs
-from pipelines.devices import AT_ONCE_ON_CPUS, once
+from pipelines.devices import AT_ONCE_ON_CPUS
 from pipelines.errors import file_name
 from pipelines.segment_task import SegmentReport, SegmentTask
 from pipelines.video import SegmentAnalyzer
@@ -49,7 +50,11 @@ class SegmentModel:
 
         wanted = SegmentTask.from_dict(dict(task))
         await self._turns.acquire()
-        turn_over = once(lambda: loop.call_soon_threadsafe(self._turns.release))
+
+        @cache  # once, whoever says so first
+        def turn_over() -> None:
+            loop.call_soon_threadsafe(self._turns.release)
+
         started = time.monotonic()
         with logs.about(instance=self._instance, **task.get("about", {})):
             work = asyncio.create_task(asyncio.to_thread(self._run, wanted, on_first_frame, turn_over))
@@ -62,7 +67,7 @@ class SegmentModel:
             yield {"instance": self._instance}
         else:
             first.cancel()
-        report = await work
+        report = await asyncio.shield(work)
         busy_s = time.monotonic() - started
         yield {"report": report.to_dict(), "instance": self._instance, "busy_s": busy_s}
 

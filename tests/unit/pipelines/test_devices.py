@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.devices import once, pick_device
+from pipelines.devices import pick_device
 
 torch = pytest.importorskip("torch")
 
@@ -25,12 +25,3 @@ def test_a_torch_that_was_imported_early_takes_the_threads_that_ray_gives(
     monkeypatch.delenv("OMP_NUM_THREADS")
     pick_device()
     assert torch.get_num_threads() == threads + 1
-
-
-def test_what_is_done_once_is_done_once() -> None:
-    calls: list[int] = []
-    act = once(lambda: calls.append(1))
-    assert calls == []
-    act()
-    act()
-    assert calls == [1]

@@ -53,6 +53,12 @@ async def until(what: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def settled() -> None:
+    """What could begin by now has begun: threads are taken in order."""
+    for _ in range(5):
+        await asyncio.to_thread(int)
+
+
 async def asked(model: SegmentModel, number: int) -> dict[str, Any]:
     """The last thing that a request for a segment is told."""
     task = SegmentTask("a", Segment(number, 0.0, 1.0, last=True), INFO, ("labels",), "o")
@@ -70,7 +76,7 @@ def test_the_next_segment_begins_while_the_last_is_written(gated: Gated) -> None
     async def test(model: SegmentModel) -> None:
         first, second = (asyncio.create_task(asked(model, number)) for number in (0, 1))
         await until(lambda: gated.begun == [0])
-        await asyncio.sleep(0)
+        await settled()
         assert gated.begun == [0]
         gated.last_frame[0].set()
         await until(lambda: gated.begun == [0, 1])
@@ -78,6 +84,7 @@ def test_the_next_segment_begins_while_the_last_is_written(gated: Gated) -> None
         third = asyncio.create_task(asked(model, 2))
         gated.written[0].set()
         assert (await first)["report"]["segment_index"] == 0
+        await settled()
         assert gated.begun == [0, 1], "a turn is given back once only"
         for number in (1, 2):
             gated.last_frame[number].set()
@@ -92,7 +99,7 @@ def test_a_waiting_segment_that_nobody_wants_any_more_never_begins(gated: Gated)
         first = asyncio.create_task(asked(model, 0))
         await until(lambda: gated.begun == [0])
         unwanted, wanted = (asyncio.create_task(asked(model, number)) for number in (1, 2))
-        await asyncio.sleep(0)  # both wait
+        await settled()  # both wait
         unwanted.cancel()
         for number in (0, 2):
             gated.last_frame[number].set()
@@ -112,6 +119,7 @@ def test_what_is_running_keeps_its_turn_when_nobody_wants_it_any_more(gated: Gat
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
+        await settled()
         assert gated.begun == [0], "its thread still works"
         for gate in (gated.last_frame[0], gated.written[0], gated.last_frame[1], gated.written[1]):
             gate.set()
