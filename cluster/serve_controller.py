@@ -10,9 +10,9 @@ from ray.serve._private import controller
 from ray.serve._private.application_state import ApplicationStateManager
 from ray.serve.schema import ApplicationStatus
 
-# Seconds between two looks: while every model sleeps, while what runs is what is meant to run, and else. A request to a
-# sleeping model waits for one slow look, and then for quick ones only; a machine that may go is paid for until a look.
-QUIET_S, STEADY_S, BUSY_S = 1.0, 0.5, 0.1
+# Seconds between two looks: while what runs is what is meant to run, and else. A request to a sleeping model waits for
+# one slow look, and then for quick ones only; a machine that may go is paid for until a look.
+QUIET_S, BUSY_S = 1.0, 0.1
 
 
 def paced(update: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -33,9 +33,7 @@ def _rest_s(applications: Any) -> float:
     # `healthy` is older than the decision to start or end one, which this very look may have taken.
     models = [state for state in deployments._deployment_states.values() if state.should_autoscale()]
     settled = all(model.target_num_replicas == model._replicas.count() for model in models)
-    if not (healthy and running and all(running) and settled):
-        return BUSY_S
-    return STEADY_S if any(model._replicas.count() for model in models) else QUIET_S
+    return QUIET_S if healthy and running and all(running) and settled else BUSY_S
 
 
 def rest_while_quiet() -> None:

@@ -13,6 +13,7 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
+from ray.serve.schema import LoggingConfig
 from sqlalchemy import Engine
 
 from cluster import head_memory
@@ -107,6 +108,7 @@ def _model(lane: Lane, settings: ServiceSettings) -> Any:
         name=_DEPLOYMENTS[lane],
         ray_actor_options=_ACTOR_OPTIONS[lane],
         max_ongoing_requests=given,
+        logging_config=LoggingConfig(enable_access_log=False),  # it says itself what it did, and for whom
         graceful_shutdown_wait_loop_s=0.2,
         autoscaling_config=AutoscalingConfig(
             min_replicas=0,

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -33,7 +34,7 @@ class Making:
     def metadata(self, frames: int, decoder: str, finished: bool) -> dict[str, str]:
         """The part's metadata, beside analyzer, version and units. Only with `finished` does it count as done."""
         said = {
-            "software": f"aima {version('aima')}",
+            "software": f"aima {_own_version()}",
             "media": file_name(self.media_uri),
             "segment": json.dumps(self.segment.to_dict()),
             "options": json.dumps(dict(self.options), sort_keys=True),
@@ -42,6 +43,11 @@ class Making:
             "decoder": decoder,
         }
         return said | ({"task": self.digest} if finished else {})
+
+
+@cache  # reading it takes as long as writing a small part
+def _own_version() -> str:
+    return version("aima")
 
 
 def _unsigned(uri: str) -> str:

@@ -36,14 +36,14 @@ _CALM_CPU_S, _CALM_WITHIN_S = 0.15, 30.0
 
 def _start_ray() -> None:
     """Ray as on our head and our workers, in one, and calm: what it still does would be taken from whoever is timed."""
-    import psutil
-    import ray
-
     from cluster import lean
-    from cluster.ray_node import WARM
+    from cluster.ray_node import CALM, WARM
     from cluster.warm_worker import rest_s
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **lean.QUIET, **WARM}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **lean.QUIET, **CALM, **WARM}
+    import psutil
+    import ray  # which reads them as it is imported
+
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
     def cpu_s() -> float:
@@ -60,10 +60,10 @@ def _start_ray() -> None:
 
 def ray_data(job: Job) -> Outcome:
     """Ours as a batch job: pipelines.batch on Ray Data."""
+    _start_ray()
     from pipelines.batch import run
     from pipelines.batch_job import BatchJob
 
-    _start_ray()
     with tempfile.TemporaryDirectory() as output:
         started = time.monotonic()
         run(BatchJob(job.clips, output, ("labels",), sampling=job.sampling_text, max_gpus=0))
@@ -73,6 +73,7 @@ def ray_data(job: Job) -> Outcome:
 
 def serve(job: Job) -> Outcome:
     """Ours as requests: segments on a warm replica of the service's deployment, as many at a time as it gives one."""
+    _start_ray()
     from ray import serve as ray_serve
 
     from pipelines.devices import AT_ONCE_ON_CPUS
@@ -80,13 +81,13 @@ def serve(job: Job) -> Outcome:
     from serve_apps.dispatch_policy import GIVEN_AHEAD
     from serve_apps.models.segments import SegmentModel
 
-    _start_ray()
     started = time.monotonic()
     ray_serve.start(proxy_location="Disabled")  # workers have none
     given = AT_ONCE_ON_CPUS + GIVEN_AHEAD
     deployment = ray_serve.deployment(
         SegmentModel,
         max_ongoing_requests=given,
+        logging_config={"enable_access_log": False},
         ray_actor_options={"num_cpus": 1},
         autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": given},
     )
@@ -96,7 +97,8 @@ def serve(job: Job) -> Outcome:
         async with room:
             info, segment = await asyncio.to_thread(whole_segment, path)
             folder = f"{output}/{Path(path).stem}"
-            task = SegmentTask(path, segment, info, ("labels",), folder, sampling=job.sampling_text)
+            known = info.without_cut_points()
+            task = SegmentTask(path, segment, known, ("labels",), folder, sampling=job.sampling_text)
             async for _ in handle.remote(task.to_dict()):
                 pass
 
@@ -128,9 +130,9 @@ def documented_pattern(job: Job) -> Outcome:
 
     The model's actor asks for no CPU: with one of two taken, the steps before it stand still for ever.
     """
+    _start_ray()
     import ray
 
-    _start_ray()
     # Those on screen at 0, 1/fps, 2/fps ... seconds of a clip of 10 s at 25 frames a second.
     wanted = {int(25 * number / job.fps) for number in range(round(10 * job.fps))} if job.fps else set(range(250))
     started = time.monotonic()

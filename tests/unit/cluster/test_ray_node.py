@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray._private import ray_constants, services
+from ray._private import log_monitor, ray_constants, services
 
 from cluster import ray_node
-from cluster.ray_node import WARM, Turn
+from cluster.ray_node import CALM, WARM, Turn
 from cluster.ray_start_worker import narrowed
 from cluster.warm_worker import rest_s
 
@@ -51,6 +51,11 @@ def test_a_node_starts_with_no_more_processes_than_it_has_use_for(at_most: int, 
 def test_ray_knows_the_name(name: str) -> None:
     raylet = Path(services.RAYLET_EXECUTABLE).read_bytes()
     assert name.removeprefix("RAY_").encode() in raylet
+
+
+@pytest.mark.parametrize("name", list(CALM))
+def test_its_log_monitor_knows_the_name(name: str) -> None:
+    assert f'os.getenv("{name}"' in Path(log_monitor.__file__).read_text(encoding="utf-8")
 
 
 def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:

@@ -15,7 +15,7 @@ with warnings.catch_warnings(action="ignore"):  # Serve's own
     from ray.serve._private.application_state import ApplicationStateManager
     from ray.serve.schema import ApplicationStatus
 
-    from cluster.serve_controller import BUSY_S, QUIET_S, STEADY_S, paced
+    from cluster.serve_controller import BUSY_S, QUIET_S, paced
 
 SERVE = Path(ray.__file__).parent / "serve/_private"
 
@@ -35,7 +35,7 @@ def applications(statuses: str, *, healthy: bool = True, target: int = 0, count:
     [
         (applications("RUNNING RUNNING"), QUIET_S),
         (applications("RUNNING RUNNING", healthy=False), BUSY_S),
-        (applications("RUNNING RUNNING", target=1, count=1), STEADY_S),
+        (applications("RUNNING RUNNING", target=1, count=1), QUIET_S),
         (applications("RUNNING RUNNING", target=1, count=1, healthy=False), BUSY_S),
         (applications("RUNNING RUNNING", target=2, count=1), BUSY_S),
         (applications("RUNNING RUNNING", target=1), BUSY_S),
