@@ -14,6 +14,7 @@ from pipelines.fitting import fitting
 from pipelines.inputs import list_media
 from pipelines.isolation import DecodeProcesses
 from pipelines.outcomes import for_now, media_key
+from pipelines.progress import told
 from pipelines.results import write_results
 from pipelines.sampling import Segment, parse_sampling, plan_segments, segments_touched
 from pipelines.segment_task import SegmentTask
@@ -119,7 +120,7 @@ def _probed(uris: Sequence[str], probe: Probe) -> Iterator[tuple[str, MediaInfo 
             return uri, error
 
     with ThreadPoolExecutor(_probers(uris)) as pool:
-        yield from pool.map(one, uris)
+        yield from told(pool.map(one, uris), len(uris), "headers read")
 
 
 def _probers(uris: Sequence[str]) -> int:

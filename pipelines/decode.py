@@ -54,11 +54,15 @@ NVDEC = NvdecRule()
 
 @dataclass(frozen=True)
 class FrameRequest:
-    """Frames wanted from one pass over a file: which slice, which frames of it, at which (height, width)."""
+    """Frames wanted from one pass over a file: which slice, which frames of it, at which (height, width).
+
+    `origin_pts`: the file's, where it is known (see MediaInfo): who has to find out opens the file once more.
+    """
 
     segment: Segment
     sampling: Sampling
     size: tuple[int, int]
+    origin_pts: int | None = None
 
     def wants(self, frame: ShownFrame) -> bool:
         """Whether this frame is asked for."""

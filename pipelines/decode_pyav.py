@@ -99,13 +99,19 @@ class PyAvDecoder:
         def wanted(shown: ShownFrame) -> bool:
             return (given is None or shown.index > given.index) and any(request.wants(shown) for request in requests)
 
-        with open_video(reader.video.uri) as beginning:
-            origin = first_good_pts(beginning)
         from_s = max(start_s, given.time_s) if given else start_s
-        yield from sampled(reader, origin, from_s, _end_of(requests), wanted)
+        yield from sampled(reader, _origin_pts(reader.video.uri, requests), from_s, _end_of(requests), wanted)
 
     def _reader(self, video: OpenVideo) -> PacketReader:
         return PacketReader(video, self._threads, self._on_progress)
+
+
+def _origin_pts(uri: str, requests: Sequence[FrameRequest]) -> int:
+    for request in requests:
+        if request.origin_pts is not None:
+            return request.origin_pts
+    with open_video(uri) as beginning:
+        return first_good_pts(beginning)
 
 
 class _Batcher:

@@ -13,12 +13,16 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
 from pipelines.errors import MediaError, MediaUnavailable, file_name, without_query
+from pipelines.progress import told
+
+_READ_AT_ONCE = 32  # from an object store it is waiting
 
 
 class OtherJob(ValueError):
@@ -77,15 +81,20 @@ class Outcomes:
 
     def _finished(self) -> dict[str, dict[str, Any]]:
         selector = fs.FileSelector(f"{self._root}/segments", allow_not_found=True)
-        names = [i.base_name for i in self._files.get_file_info(selector) if i.base_name.endswith(".json")]
-        found = ((name.removesuffix(".json"), self._read(f"segments/{name}")) for name in sorted(names))
-        return {name: outcome for name, outcome in found if outcome is not None and not _is_for_now(outcome)}
+        listed = (info.base_name for info in self._files.get_file_info(selector))
+        names = sorted(name.removesuffix(".json") for name in listed if name.endswith(".json"))
+        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+            outcomes = pool.map(lambda name: self._load(f"segments/{name}.json"), names)
+            found = zip(names, told(outcomes, len(names), "outcomes of before read"), strict=True)
+            return {name: outcome for name, outcome in found if not _is_for_now(outcome)}
 
     def _read(self, name: str) -> Any:
-        path = f"{self._root}/{name}"
-        if self._files.get_file_info(path).type != fs.FileType.File:
+        if self._files.get_file_info(f"{self._root}/{name}").type != fs.FileType.File:
             return None
-        with self._files.open_input_stream(path) as stream:
+        return self._load(name)
+
+    def _load(self, name: str) -> Any:
+        with self._files.open_input_stream(f"{self._root}/{name}") as stream:
             return json.loads(stream.read())
 
     def _write(self, name: str, value: Any) -> None:

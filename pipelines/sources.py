@@ -25,6 +25,7 @@ class MediaInfo:
     `kind` "audio" is sound alone, whatever the container; a "picture" has no size before it is decoded.
     `rotation_deg` is what has to be applied, counter-clockwise (0, 90, 180, 270); `average_fps` is 0 if unknown.
     `cut_points_s`: where the container's index has keyframes, at most one every ten seconds; for `plan_segments`.
+    `origin_pts`: when the first frame is shown, in ticks of its stream: times count from there. None: unknown.
     """
 
     uri: str
@@ -38,6 +39,7 @@ class MediaInfo:
     has_audio: bool
     cut_points_s: tuple[float, ...] = ()
     kind: Literal["video", "audio", "picture"] = "video"
+    origin_pts: int | None = None
 
     def without_cut_points(self) -> "MediaInfo":
         """What a segment's task needs, once the segments are planned."""
@@ -89,6 +91,7 @@ def _probe_video(uri: str) -> MediaInfo:
             average_fps=average_fps,
             has_audio=len(video.container.streams.audio) > 0,
             cut_points_s=_cut_points_s(video.stream),
+            origin_pts=None if frame.is_corrupt else frame.pts,
         )
 
 

@@ -224,7 +224,7 @@ def _requests(task: SegmentTask, analyzers: Sequence[Analyzer]) -> list[FrameReq
     for a in analyzers:
         sampling = replaced(a.sampling, task.sampling, task.info.duration_s)
         size = a.frame_size(task.info.height, task.info.width)
-        requests.append(FrameRequest(task.segment.widened(a.context_s), sampling, size))
+        requests.append(FrameRequest(task.segment.widened(a.context_s), sampling, size, task.info.origin_pts))
     return requests
 
 

@@ -51,14 +51,16 @@ def whole_segment(path: str) -> tuple[Any, Any]:
 
 def decoded(path: str, job: Job) -> Iterator[Any]:
     """The clip's sampled frames by the library's exact decoder, in this thread."""
-    from pipelines.decode import frames_per_batch
+    from pipelines.decode import FrameRequest, frames_per_batch
     from pipelines.decode_pyav import PyAvDecoder
     from pipelines.sampling import parse_sampling
 
     info, segment = whole_segment(path)
     size = (job.side, job.side)
     sampling = parse_sampling(job.sampling_text, info.duration_s)
-    yield from PyAvDecoder().frames(path, segment, sampling, size, frames_per_batch(size))
+    request = FrameRequest(segment, sampling, size, info.origin_pts)
+    for _, batch in PyAvDecoder().read(path, [request], frames_per_batch(size)):
+        yield batch
 
 
 def loaded_labels() -> Any:

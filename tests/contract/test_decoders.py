@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines import decode_pyav
+from pipelines import container, decode_pyav
 from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
 from pipelines.decode_nvdec import GpuDecoder, nvdec_objection
 from pipelines.decode_pyav import PyAvDecoder
@@ -164,6 +164,26 @@ def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> No
         found[number] += batch.indices.tolist()
     alone = [index for _, _, index in shown(decoder, clip, whole(clip), FramesPerSecond(2))]
     assert found == [list(range(20, 30)), alone]
+
+
+def test_a_file_whose_origin_is_known_is_opened_once(clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives the same frames as one whose origin has to be found."""
+    opened: list[str] = []
+
+    def counted(uri: str, *arguments: Any) -> Any:
+        opened.append(uri)
+        return container.open_video(uri, *arguments)
+
+    monkeypatch.setattr(decode_pyav, "open_video", counted)
+    found = []
+    for origin_pts in (None, probe(str(clip.path)).origin_pts):
+        opened.clear()
+        request = FrameRequest(whole(clip), FramesPerSecond(5), SIZE, origin_pts)
+        batches = [batch for _, batch in PyAvDecoder().read(str(clip.path), [request], batch_size=64)]
+        found.append([(b.times_s.tolist(), b.indices.tolist(), b.pixels.tolist()) for b in batches])
+    assert found[0] == found[1]
+    assert found[0]
+    assert opened == [str(clip.path)]
 
 
 @pytest.mark.parametrize(
