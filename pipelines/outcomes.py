@@ -13,7 +13,6 @@ import os
 import re
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from pyarrow import fs
 
 from pipelines.errors import MediaError, MediaUnavailable, file_name, without_query
 from pipelines.progress import told
+from pipelines.reading_ahead import read_ahead
 
-_READ_AT_ONCE = 32  # from an object store it is waiting
+_READ_AHEAD = 32  # they are small
 
 
 class OtherJob(ValueError):
@@ -83,10 +83,9 @@ class Outcomes:
         selector = fs.FileSelector(f"{self._root}/segments", allow_not_found=True)
         listed = (info.base_name for info in self._files.get_file_info(selector))
         names = sorted(name.removesuffix(".json") for name in listed if name.endswith(".json"))
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            outcomes = pool.map(lambda name: self._load(f"segments/{name}.json"), names)
-            found = zip(names, told(outcomes, len(names), "outcomes of before read"), strict=True)
-            return {name: outcome for name, outcome in found if not _is_for_now(outcome)}
+        outcomes = read_ahead(lambda name: self._load(f"segments/{name}.json"), names, _READ_AHEAD)
+        found = zip(names, told(outcomes, len(names), "outcomes of before read"), strict=True)
+        return {name: outcome for name, outcome in found if not _is_for_now(outcome)}
 
     def _read(self, name: str) -> Any:
         if self._files.get_file_info(f"{self._root}/{name}").type != fs.FileType.File:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import file_name
 from pipelines.insights import Row, to_insights
+from pipelines.reading_ahead import read_ahead
 from pipelines.sinks import list_parts, read_file, write_file
 
 MANIFEST = "manifest.json"
@@ -66,7 +67,7 @@ def write_results(output_uri: str, media_uri: str, duration_s: float, analyzers:
 
 
 def write_results_to(folder: Folder, media: str, duration_s: float, analyzers: Sequence[str]) -> dict[str, Any]:
-    """The same, to any folder; `media` is what the item is called. One part is in memory at a time."""
+    """The same, to any folder; `media` is what the item is called. A few parts are in memory at a time."""
     described = {analyzer: _described(folder, analyzer) for analyzer in analyzers}
     insights = to_insights(media, duration_s, _records(folder, described))
     return _write(folder, {"media": media, "duration_s": duration_s}, described, insights)
@@ -87,14 +88,14 @@ def write_picture_results(output_uri: str, analyzers: Sequence[str]) -> dict[str
 
 @dataclass(frozen=True)
 class _Rows:
-    """The records of parts, read anew, one after another, whenever they are gone through."""
+    """The records of parts, read anew whenever they are gone through."""
 
     folder: Folder
     paths: Sequence[str]
 
     def __iter__(self) -> Iterator[Row]:
-        for path in self.paths:
-            table = pq.read_table(pa.BufferReader(self.folder.read(path)))
+        for data in read_ahead(self.folder.read, self.paths):
+            table = pq.read_table(pa.BufferReader(data))
             for batch in table.to_batches(_ROWS_TOGETHER):
                 yield from batch.to_pylist()
 
@@ -136,11 +137,11 @@ def verify(output_uri: str) -> list[str]:
 def _described(folder: Folder, analyzer: str) -> dict[str, Any]:
     parts = []
     metadata: dict[str, str] = {}
-    for name in folder.parts(analyzer):
-        data = folder.read(f"{analyzer}/{name}")
+    paths = [f"{analyzer}/{name}" for name in folder.parts(analyzer)]
+    for path, data in zip(paths, read_ahead(folder.read, paths), strict=True):
         file = pq.ParquetFile(pa.BufferReader(data))
         metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
-        parts.append(_entry(f"{analyzer}/{name}", data) | {"rows": file.metadata.num_rows})
+        parts.append(_entry(path, data) | {"rows": file.metadata.num_rows})
     units = {key.removeprefix("unit:"): value for key, value in metadata.items() if key.startswith("unit:")}
     return {
         "version": metadata.get("version"),

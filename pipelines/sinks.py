@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.reading_ahead import read_ahead
+
 _FINISHED = b"task"
 PART_TYPE = "application/vnd.apache.parquet"
 
@@ -80,7 +82,8 @@ def read_parts(directory_uri: str) -> pa.Table:
     names = list_parts(directory_uri)
     if not names:
         raise FileNotFoundError(f"no results in {directory_uri}")
-    return pa.concat_tables([pq.read_table(pa.BufferReader(read_file(directory_uri, name))) for name in names])
+    parts = read_ahead(lambda name: pq.read_table(pa.BufferReader(read_file(directory_uri, name))), names)
+    return pa.concat_tables(parts)
 
 
 def write_file(data: bytes | pa.Buffer, directory_uri: str, name: str) -> str:

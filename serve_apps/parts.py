@@ -3,12 +3,14 @@
 import io
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.reading_ahead import read_ahead
 from serve_apps.objects import Objects
 from serve_apps.store import Analysis, Part
 
@@ -19,6 +21,10 @@ def read_part(objects: Objects, part: Part) -> pa.Table | None:
         return pq.read_table(io.BytesIO(objects.read(part.uri)))
     except FileNotFoundError:
         return None
+
+
+def _tables(objects: Objects, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table | None]]:
+    return zip(parts, read_ahead(partial(read_part, objects), parts), strict=True)
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -40,9 +46,8 @@ def plain(value: Any) -> Any:
 
 
 def ndjson(objects: Objects, analysis: Analysis, parts: Sequence[Part]) -> Iterator[bytes]:
-    """A line for each record: where it is from, then its columns. One part in memory at a time."""
-    for part in parts:
-        table = read_part(objects, part)
+    """A line for each record: where it is from, then its columns. A few parts are in memory at a time."""
+    for part, table in _tables(objects, parts):
         if table is None:
             continue
         place = {"analysis_id": analysis.id, "media": analysis.media[part.media_index], "analyzer": part.analyzer}
@@ -50,13 +55,12 @@ def ndjson(objects: Objects, analysis: Analysis, parts: Sequence[Part]) -> Itera
         yield "".join(json.dumps(place | row) + "\n" for row in rows(table)).encode()
 
 
-def write_parquet(objects: Objects, parts: Iterable[Part], file: IO[bytes]) -> int:
+def write_parquet(objects: Objects, parts: Sequence[Part], file: IO[bytes]) -> int:
     """All records of one analyzer into one Parquet file, with a first column `media_index`; returns their number."""
     writer: pq.ParquetWriter | None = None
     total = 0
     try:
-        for part in parts:
-            table = read_part(objects, part)
+        for part, table in _tables(objects, parts):
             if table is None:
                 continue
             index = pa.array([part.media_index] * table.num_rows, pa.int32())
