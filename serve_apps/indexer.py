@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select, update
 from serve_apps.analyses import SegmentState
 from serve_apps.documents import DocumentKey, Documents
 from serve_apps.objects import Objects
-from serve_apps.parts import read_part, rows
+from serve_apps.parts import rows, tables
 from serve_apps.store import Part
 from serve_apps.tables import reading, segments, writing
 
@@ -24,12 +24,16 @@ def index_some(engine: Engine, objects: Objects, documents: Documents) -> int:
     waiting = select(segments).where(_s.state == SegmentState.DONE.value, _s.indexed.is_(False))
     with reading(engine) as connection:
         found = connection.execute(waiting.order_by(_s.finished_at).limit(_AT_ONCE)).all()
+    keys = {
+        Part(row.media_index, row.segment_index, analyzer, uri): DocumentKey(
+            row.analysis_id, row.media_index, analyzer, row.segment_index
+        )
+        for row in found
+        for analyzer, uri in (row.parts or {}).items()
+    }
+    for part, table in tables(objects, list(keys)):
+        documents.put(keys[part], rows(table))
     for row in found:
-        for analyzer, uri in (row.parts or {}).items():
-            table = read_part(objects, Part(row.media_index, row.segment_index, analyzer, uri))
-            if table is not None:
-                key = DocumentKey(row.analysis_id, row.media_index, analyzer, row.segment_index)
-                documents.put(key, rows(table))
         _mark(engine, row)
     return len(found)
 

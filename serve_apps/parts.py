@@ -15,16 +15,18 @@ from serve_apps.objects import Objects
 from serve_apps.store import Analysis, Part
 
 
-def read_part(objects: Objects, part: Part) -> pa.Table | None:
-    """A part's records; None when it has been erased meanwhile."""
+def tables(objects: Objects, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table]]:
+    """The parts with their records, in order, without those that have been erased meanwhile. A few are in memory."""
+    for part, table in zip(parts, read_ahead(partial(_read, objects), parts), strict=True):
+        if table is not None:
+            yield part, table
+
+
+def _read(objects: Objects, part: Part) -> pa.Table | None:
     try:
         return pq.read_table(io.BytesIO(objects.read(part.uri)))
     except FileNotFoundError:
         return None
-
-
-def _tables(objects: Objects, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table | None]]:
-    return zip(parts, read_ahead(partial(read_part, objects), parts), strict=True)
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -46,10 +48,8 @@ def plain(value: Any) -> Any:
 
 
 def ndjson(objects: Objects, analysis: Analysis, parts: Sequence[Part]) -> Iterator[bytes]:
-    """A line for each record: where it is from, then its columns. A few parts are in memory at a time."""
-    for part, table in _tables(objects, parts):
-        if table is None:
-            continue
+    """A line for each record: where it is from, then its columns."""
+    for part, table in tables(objects, parts):
         place = {"analysis_id": analysis.id, "media": analysis.media[part.media_index], "analyzer": part.analyzer}
         place["media_index"] = part.media_index  # type: ignore[assignment]
         yield "".join(json.dumps(place | row) + "\n" for row in rows(table)).encode()
@@ -60,9 +60,7 @@ def write_parquet(objects: Objects, parts: Sequence[Part], file: IO[bytes]) -> i
     writer: pq.ParquetWriter | None = None
     total = 0
     try:
-        for part, table in _tables(objects, parts):
-            if table is None:
-                continue
+        for part, table in tables(objects, parts):
             index = pa.array([part.media_index] * table.num_rows, pa.int32())
             table = table.add_column(0, "media_index", index)
             if writer is None:

@@ -23,7 +23,7 @@ from serve_apps.analyses import (
 )
 from serve_apps.estimates import Rates, estimate, rates
 from serve_apps.objects import Objects
-from serve_apps.parts import read_part, rows
+from serve_apps.parts import rows, tables
 from serve_apps.pricing import Pricing
 from serve_apps.schemas import (
     AnalysisView,
@@ -180,10 +180,7 @@ def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_rec
         for i, uri in enumerate(analysis.media)
     ]
     totals: defaultdict[tuple[int, str], int] = defaultdict(int)
-    for part in parts:
-        table = read_part(objects, part)
-        if table is None:
-            continue
+    for part, table in tables(objects, parts):
         found = media[part.media_index].analyzers[part.analyzer]
         found += rows(table.slice(0, max(0, max_records - len(found))))
         totals[part.media_index, part.analyzer] += table.num_rows

@@ -25,7 +25,7 @@ from serve_apps.database_queue import DatabaseQueue
 from serve_apps.dispatch_policy import DispatchPolicy
 from serve_apps.dispatcher import Dispatcher
 from serve_apps.objects import Objects
-from serve_apps.parts import read_part
+from serve_apps.parts import tables
 from serve_apps.store import Analysis, Store, Submission
 from serve_apps.worker_access import access_to
 from tests import media
@@ -126,9 +126,7 @@ def test_a_worker_without_credentials_reads_its_media_and_writes_its_parts(
     assert [p.uri for p in parts] == [
         bucket.uri(f"{folder}/{index:04d}/brightness/part-00000.parquet") for index in range(2)
     ]
-    for place, part in zip(places, parts, strict=True):
-        table = read_part(bucket.objects, part)
-        assert table is not None
+    for place, (part, table) in zip(places, tables(bucket.objects, parts), strict=True):
         assert table.column("time_s").to_pylist() == [0.0, 1.0, 2.0]
         assert "X-Amz" not in str(table.schema.metadata)
         assert f"PUT /{part.uri.removeprefix('s3://')}" in bucket.guard.presigned

@@ -43,6 +43,23 @@ def test_results_come_as_parquet(service: Running) -> None:
     assert "one of: labels, scenes" in problem(reply, 422, "analyzer")["detail"]
 
 
+def test_a_part_that_is_gone_hides_no_other(service: Running) -> None:
+    """Its file may be erased between the look into the database and the look into the storage."""
+    analysis_id = str(service.submit()["id"])
+    service.begin(analysis_id, segments=2)
+    service.run_next(analysis_id)
+    gone, _ = service.service.store.parts(analysis_id)
+    Path(gone.uri).unlink()
+    path = f"/v1/analyses/{analysis_id}/results"
+    (media,) = service.http.get(path).json()["media"]
+    assert [record["time_s"] for record in media["analyzers"]["labels"]] == [0.0, 0.5, 1.0]
+    assert len(service.http.get(path, headers={"Accept": "application/x-ndjson"}).text.splitlines()) == 3
+    assert (index(service), index(service)) == (2, 0)
+    assert [hit["analysis_id"] for hit in service.http.get("/v1/search", params={"q": "dog"}).json()["hits"]] == [
+        analysis_id
+    ]
+
+
 def test_an_unknown_form_is_refused_and_json_is_the_default(service: Running) -> None:
     path = f"/v1/analyses/{finished(service)}/results"
     problem(service.http.get(path, headers={"Accept": "text/csv"}), 406, None)
