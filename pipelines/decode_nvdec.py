@@ -27,7 +27,8 @@ from pipelines.decode import Decoder, FrameRequest
 from pipelines.decode_pyav import PyAvDecoder, packets_are_true
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.pictures import Inexact, PacketReader, Picture
+from pipelines.packets import PacketReader
+from pipelines.pictures import Inexact, Picture
 from pipelines.sampling import EveryFrame, FramesPerSecond, Segment, ShownFrame
 
 _log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from pipelines.container import OpenVideo, open_video
 from pipelines.decode import FrameRequest
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.pictures import Inexact, PacketReader, Picture, first_good_pts, sampled, sequential
+from pipelines.packets import PacketReader
+from pipelines.pictures import Inexact, Picture, first_good_pts, sampled, sequential
 from pipelines.sampling import Sampling, Segment, ShownFrame
 
 Shape = tuple[int, int, int, int]

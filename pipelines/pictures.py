@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-import av.error
-
-from pipelines.container import OpenVideo, explain
+from pipelines.container import OpenVideo
 from pipelines.errors import MediaError
+from pipelines.packets import PacketReader, seek
 from pipelines.sampling import ShownFrame
 
 # A group of packets is cut here, so that a stream with one keyframe an hour needs no more memory than others.
@@ -32,69 +31,6 @@ class Picture:
 
 class Inexact(Exception):
     """A wanted frame did not come out: this file's keyframes or times are not what they claim."""
-
-
-class PacketReader:
-    """Packets of an open video, one decoder, and what both say about damage."""
-
-    def __init__(self, video: OpenVideo, threads: int, on_progress: Callable[[], None]) -> None:
-        self.video = video
-        self.tick_s = video.stream.time_base
-        self.last_time_s = 0.0
-        self._read_failure = ""
-        self._on_progress = on_progress
-        self._context = video.stream.codec_context
-        self._context.thread_type, self._context.thread_count = "AUTO", threads
-
-    def packets(self) -> Iterator[Any]:
-        """Packets up to the end, or to where reading fails."""
-        try:
-            for packet in self.video.container.demux(self.video.stream):
-                if packet.size:  # not `dts is None`: Matroska has none
-                    yield packet
-        except av.error.FFmpegError as error:
-            self._read_failure = f"damaged: {explain(error)}"
-
-    def decode(self, packet: Any, wanted: bool = True) -> tuple[list[Any], str]:
-        """Decoded frames, and what is wrong with the packet; if it is, all that the decoder still held comes out."""
-        self._on_progress()
-        self._context.skip_frame = "DEFAULT" if wanted else "NONREF"
-        try:
-            frames = self._context.decode(packet)
-        except av.error.FFmpegError as error:
-            return self.flush(), f"damaged: {explain(error)}"
-        if packet is not None and packet.is_corrupt:
-            return frames + self.flush(), "damaged packet"
-        return frames, ""
-
-    def flush(self) -> list[Any]:
-        """All frames that the decoder still holds; it is as new then."""
-        try:
-            frames: list[Any] = self._context.decode(None)
-        except av.error.FFmpegError:
-            frames = []
-        self._context.flush_buffers()
-        return frames
-
-    def time_s(self, ticks: int) -> float:
-        """A duration in ticks of the stream, in seconds."""
-        return float(ticks * self.tick_s)
-
-    def damage(self, cause: str) -> MediaError:
-        """The error that says so, where the last good frame was."""
-        return MediaError(self.video.uri, cause, self.last_time_s)
-
-    def check_end(self, end_s: float, gap_s: float, tolerance_s: float = 0.5) -> None:
-        """Raises MediaError if reading failed, or the stream ends (at `end_s`) long before its declared end."""
-        if self._read_failure:
-            raise self.damage(self._read_failure)
-        if (declared_s := self.video.stream_duration_s) and end_s < declared_s - max(tolerance_s, 2 * gap_s):
-            raise MediaError(self.video.uri, f"cut off: {declared_s:.1f} s are declared", end_s)
-
-    @property
-    def usual_gap_s(self) -> float:
-        """How long a frame is on screen, as the header says."""
-        return 1 / float(self.video.stream.average_rate or 25)
 
 
 def first_good_pts(video: OpenVideo) -> int:
@@ -151,7 +87,7 @@ def sampled(reader: PacketReader, origin: int, start_s: float, end: Callable[[fl
 
     Raises MediaError at the first damage that a wanted picture may depend on; Inexact.
     """
-    number, packets = _seek(reader, origin + int(start_s / reader.tick_s))
+    number, packets = seek(reader, origin + int(start_s / reader.tick_s))
     return _Sampler(reader, origin, number, wanted).pictures(_groups(packets), end)
 
 
@@ -264,37 +200,3 @@ def _leading(group: list[Any]) -> list[Any]:
     if not group or not group[0].is_keyframe or group[0].pts is None:
         return []
     return [packet for packet in group if packet.pts is not None and packet.pts < group[0].pts]
-
-
-def _seek(reader: PacketReader, start_pts: int) -> tuple[int, Iterator[Any]]:
-    """Packets from a keyframe at or before `start_pts`, and how many frames come before; or from the beginning.
-
-    Only where the container's own index counts every frame: elsewhere packets are read, not decoded, to count them.
-    """
-    video, target = reader.video, start_pts
-    entries = video.stream.index_entries
-    if "mp4" not in video.format or not 0 < video.stream.frames <= len(entries):
-        return 0, reader.packets()
-    numbers = _numbers_by_position(entries)
-    back = max(1, int(1 / reader.tick_s))
-    while target > start_pts - 1000 * back:
-        video.container.seek(target, stream=video.stream)
-        packets = reader.packets()
-        first = next(packets, None)
-        if first is None or first.pts is None or first.pos not in numbers:
-            break
-        if first.pts <= start_pts and first.is_keyframe:
-            return numbers[first.pos], chain([first], packets)
-        target, back = target - back, back * 2
-    video.container.seek(video.stream.start_time or 0, stream=video.stream)
-    return 0, reader.packets()
-
-
-def _numbers_by_position(entries: Any) -> dict[int, int]:
-    """How many shown frames come before the one that is stored at a byte position, in decoding order."""
-    count = 0
-    numbers: dict[int, int] = {}
-    for entry in entries:
-        numbers.setdefault(entry.pos, count)
-        count += not entry.is_discard
-    return numbers

@@ -9,7 +9,7 @@ import pytest
 from pipelines import decode_nvdec
 from pipelines.container import open_video
 from pipelines.decode_nvdec import GpuDecoder
-from pipelines.pictures import PacketReader
+from pipelines.packets import PacketReader
 
 
 class Nv12Reader(PacketReader):

@@ -14,7 +14,7 @@ from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, lo
 from pipelines.decode_nvdec import GpuDecoder, nvdec_objection
 from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
-from pipelines.pictures import PacketReader
+from pipelines.packets import PacketReader, seek
 from pipelines.sampling import (
     AtMost,
     EveryFrame,
@@ -164,6 +164,22 @@ def test_several_requests_share_a_pass(decoder: Decoder, clip: media.Clip) -> No
         found[number] += batch.indices.tolist()
     alone = [index for _, _, index in shown(decoder, clip, whole(clip), FramesPerSecond(2))]
     assert found == [list(range(20, 30)), alone]
+
+
+def test_a_late_segment_is_read_from_its_keyframe(clip: media.Clip) -> None:
+    """Not from the file's beginning, and it knows how many frames come before."""
+    with container.open_video(str(clip.path)) as video:
+        if "mp4" not in video.format or not 0 < video.stream.frames <= len(video.stream.index_entries):
+            pytest.skip("its index does not count every frame")
+        packets = [packet for packet in video.container.demux(video.stream) if packet.size]
+    numbers = {packet.pos: sum(not p.is_discard for p in packets[:at]) for at, packet in enumerate(packets)}
+    late_pts = packets[-1].pts
+    for _ in range(2):  # what is known of the index is kept
+        with container.open_video(str(clip.path)) as video:
+            number, following = seek(PacketReader(video, 1, lambda: None), late_pts)
+            first = next(following)
+        assert first.is_keyframe
+        assert number == numbers[first.pos] > 0
 
 
 def test_a_file_whose_origin_is_known_is_opened_once(clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> None:

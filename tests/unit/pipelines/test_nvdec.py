@@ -22,7 +22,7 @@ from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
 from pipelines.isolation import DecodeProcesses
-from pipelines.pictures import PacketReader
+from pipelines.packets import PacketReader
 from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
 from pipelines.segment_task import SegmentTask
 from pipelines.sources import MediaInfo, probe
