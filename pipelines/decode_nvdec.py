@@ -27,7 +27,7 @@ from pipelines.decode import Decoder, FrameRequest
 from pipelines.decode_pyav import PyAvDecoder, packets_are_true
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.packets import PacketReader
+from pipelines.packets import Lost, PacketReader
 from pipelines.pictures import Inexact, Picture
 from pipelines.sampling import EveryFrame, FramesPerSecond, Segment, ShownFrame
 
@@ -51,7 +51,7 @@ class GpuDecoder(PyAvDecoder):
                 if not packets_are_true(reader.video):
                     raise MediaError(uri, f"{reader.video.format} does not tell which frames must come out")
                 yield from self._sampled(reader, requests, given)
-        except Inexact:
+        except (Inexact, Lost):
             raise MediaError(uri, "a wanted frame did not come out") from None
 
     @contextmanager

@@ -15,7 +15,7 @@ from pipelines.container import OpenVideo, open_video
 from pipelines.decode import FrameRequest
 from pipelines.errors import MediaError
 from pipelines.frames import FrameBatch
-from pipelines.packets import PacketReader
+from pipelines.packets import Lost, PacketReader
 from pipelines.pictures import Inexact, Picture, first_good_pts, sampled, sequential
 from pipelines.sampling import Sampling, Segment, ShownFrame
 
@@ -76,25 +76,27 @@ class PyAvDecoder:
         self, uri: str, requests: Sequence[FrameRequest], given: ShownFrame | None = None
     ) -> Iterator[Picture]:
         """Pictures in order, all that any request wants among them; of a pass that broke off, those after `given`."""
-        with open_video(uri) as video:
-            if packets_are_true(video):
+        for _ in range(2):  # a second time where a seek went astray: from the beginning then
+            with open_video(uri) as video:
+                if not packets_are_true(video):
+                    yield from _after(given, sequential(self._reader(video), _end_of(requests)))
+                    return
                 try:
                     for picture in self._sampled(self._reader(video), requests, given):
                         given = picture.shown
                         yield picture
                     return
+                except Lost:
+                    continue
                 except Inexact:
-                    pass
-            else:
-                yield from _after(given, sequential(self._reader(video), _end_of(requests)))
-                return
+                    break
         with open_video(uri) as video:
             yield from _after(given, sequential(self._reader(video), _end_of(requests)))
 
     def _sampled(
         self, reader: PacketReader, requests: Sequence[FrameRequest], given: ShownFrame | None
     ) -> Iterator[Picture]:
-        """The same from a file whose packets are true, decoding only what is needed. Raises Inexact."""
+        """The same from a file whose packets are true, decoding only what is needed. Raises Inexact, Lost."""
         start_s = min(request.segment.start_s for request in requests)
 
         def wanted(shown: ShownFrame) -> bool:

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
 from typing import Any
@@ -10,6 +11,29 @@ import av.error
 
 from pipelines.container import OpenVideo, explain
 from pipelines.errors import MediaError, without_query
+
+_NOTED_EVERY_S = 1.0
+
+
+class Lost(Exception):
+    """A seek did not lead to where it should: the file is to be read from its beginning."""
+
+
+@dataclass
+class Known:
+    """What is kept of a file for its other segments.
+
+    `hidden`: see `_hidden`. `counted`: by a keyframe's time in ticks, how many shown frames are stored before it; None
+    where two keyframes have the same.
+    """
+
+    hidden: tuple[int, ...] | None = None
+    counted: dict[int, int | None] = field(default_factory=dict)
+
+
+@lru_cache(maxsize=16)
+def _known_of(*_file: object) -> Known:
+    return Known()
 
 
 class PacketReader:
@@ -23,6 +47,10 @@ class PacketReader:
         self._on_progress = on_progress
         self._context = video.stream.codec_context
         self._context.thread_type, self._context.thread_count = "AUTO", threads
+        container = video.container
+        facts = (container.duration, container.bit_rate, container.start_time, video.stream.frames)
+        self.known = _known_of(without_query(video.uri), *facts)
+        self._noted_pts: int | None = None
 
     def packets(self) -> Iterator[Any]:
         """Packets up to the end, or to where reading fails."""
@@ -32,6 +60,14 @@ class PacketReader:
                     yield packet
         except av.error.FFmpegError as error:
             self._read_failure = f"damaged: {explain(error)}"
+
+    def note_keyframe(self, packet: Any, number: int) -> None:
+        """Keep how many shown frames are stored before this keyframe; not of each where they are close."""
+        near = self._noted_pts is not None and 0 <= packet.pts - self._noted_pts < _NOTED_EVERY_S / self.tick_s
+        if not near:
+            self._noted_pts = packet.pts
+            if self.known.counted.setdefault(packet.pts, number) != number:
+                self.known.counted[packet.pts] = None
 
     def decode(self, packet: Any, wanted: bool = True) -> tuple[list[Any], str]:
         """Decoded frames, and what is wrong with the packet; if it is, all that the decoder still held comes out."""
@@ -78,12 +114,13 @@ class PacketReader:
 def seek(reader: PacketReader, start_pts: int) -> tuple[int, Iterator[Any]]:
     """Packets from a keyframe at or before `start_pts`, and how many frames come before; or from the beginning.
 
-    Only where the container's own index counts every frame: elsewhere packets are read, not decoded, to count them.
+    MP4's own index counts every frame. Elsewhere packets are read, not decoded, to count them; what was counted is kept
+    (`note_keyframe`), so that the file's next segments go on from there. Raises Lost.
     """
     video, target = reader.video, start_pts
     entries = video.stream.index_entries
     if "mp4" not in video.format or not 0 < video.stream.frames <= len(entries):
-        return 0, reader.packets()
+        return _seek_counted(reader, start_pts)
     back = max(1, int(1 / reader.tick_s))
     while target > start_pts - 1000 * back:
         video.container.seek(target, stream=video.stream)
@@ -93,10 +130,28 @@ def seek(reader: PacketReader, start_pts: int) -> tuple[int, Iterator[Any]]:
         if first is None or at is None:
             break
         if first.pts <= start_pts and first.is_keyframe:
-            return at - bisect_left(_hidden(video), at), chain([first], packets)
+            return at - bisect_left(_hidden(reader), at), chain([first], packets)
         target, back = target - back, back * 2
     video.container.seek(video.stream.start_time or 0, stream=video.stream)
     return 0, reader.packets()
+
+
+def _seek_counted(reader: PacketReader, start_pts: int) -> tuple[int, Iterator[Any]]:
+    counted = reader.known.counted
+    before = [pts for pts, number in counted.copy().items() if pts <= start_pts and number is not None]
+    target = max(before, default=None)
+    if target is None or "mpegts" in reader.video.format:  # it has no index: a seek lands where it likes
+        return 0, reader.packets()
+    reader.video.container.seek(target, stream=reader.video.stream)
+    packets = reader.packets()
+    for packet in packets:
+        number = counted.get(packet.pts) if packet.is_keyframe else None
+        if number is not None and packet.pts <= start_pts:
+            return number, chain([packet], packets)
+        if packet.pts is not None and packet.pts > start_pts:
+            break
+    counted.clear()
+    raise Lost
 
 
 def _position(entries: Any, packet: Any) -> int | None:
@@ -109,18 +164,9 @@ def _position(entries: Any, packet: Any) -> int | None:
     return None
 
 
-def _hidden(video: OpenVideo) -> tuple[int, ...]:
-    """The positions of the index's entries that are never shown, sorted. An index of hours takes a third of a second
-    to go through, and is the same for each segment."""
-    entries = video.stream.index_entries
-    ends = ((entry.timestamp, entry.pos, entry.size) for entry in (entries[0], entries[-1]))
-    known = _hidden_of(without_query(video.uri), len(entries), *ends)
-    if not known:
-        known.append(tuple(at for at, entry in enumerate(entries) if entry.is_discard))
-    return known[0]
-
-
-@lru_cache(maxsize=16)
-def _hidden_of(*_index: object) -> list[tuple[int, ...]]:
-    """What is known of an index: nothing, or the one answer."""
-    return []
+def _hidden(reader: PacketReader) -> tuple[int, ...]:
+    """The positions of the index's entries that are never shown, sorted. It takes a third of a second for ten hours."""
+    if reader.known.hidden is None:
+        entries = reader.video.stream.index_entries
+        reader.known.hidden = tuple(at for at, entry in enumerate(entries) if entry.is_discard)
+    return reader.known.hidden

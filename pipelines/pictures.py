@@ -85,7 +85,7 @@ def _timed(reader: PacketReader) -> Iterator[tuple[Any, float, int]]:
 def sampled(reader: PacketReader, origin: int, start_s: float, end: Callable[[float], bool], wanted: Wanted) -> Any:
     """The wanted pictures at or after `start_s`, until `end(time_s)`.
 
-    Raises MediaError at the first damage that a wanted picture may depend on; Inexact.
+    Raises MediaError at the first damage that a wanted picture may depend on; Inexact, or Lost before the first.
     """
     number, packets = seek(reader, origin + int(start_s / reader.tick_s))
     return _Sampler(reader, origin, number, wanted).pictures(_groups(packets), end)
@@ -134,6 +134,8 @@ class _Sampler:
         return self._last_gap or round(self._reader.usual_gap_s / float(self._reader.tick_s))
 
     def _noted(self, group: list[Any]) -> list[Any]:
+        if group and group[0].is_keyframe and group[0].pts is not None:
+            self._reader.note_keyframe(group[0], self._number + len(self._shown))
         for packet in group:
             if self._is_shown(packet):
                 insort(self._shown, packet.pts)

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("av")
 
 from pipelines import container, decode_pyav
+from pipelines import packets as packets_module
 from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
 from pipelines.decode_nvdec import GpuDecoder, nvdec_objection
 from pipelines.decode_pyav import PyAvDecoder
@@ -180,6 +181,44 @@ def test_a_late_segment_is_read_from_its_keyframe(clip: media.Clip) -> None:
             first = next(following)
         assert first.is_keyframe
         assert number == numbers[first.pos] > 0
+
+
+def test_what_was_counted_once_is_not_counted_again(clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only reading tells how many frames come before: the next segment goes on from there."""
+    middle_s, late_s = clip.times_s[-1] - 0.6, clip.times_s[-1] - 0.1
+    late = Segment(2, late_s, clip.times_s[-1], last=True)
+    read: list[int] = []
+    packets = PacketReader.packets
+
+    def counted(reader: PacketReader) -> Iterator[Any]:
+        for packet in packets(reader):
+            read.append(packet.size)
+            yield packet
+
+    monkeypatch.setattr(PacketReader, "packets", counted)
+    found, sizes = [], []
+    for before in (None, Segment(1, middle_s, late_s)):
+        packets_module._known_of.cache_clear()
+        if before is not None:
+            list(shown(PyAvDecoder(), clip, before, EveryFrame()))
+        read.clear()
+        found.append(list(shown(PyAvDecoder(), clip, late, EveryFrame())))
+        sizes.append(len(read))
+    assert found[0] == found[1] != []
+    if clip.path.suffix in (".mkv", ".webm"):
+        assert sizes[1] < sizes[0] / 2
+
+
+@pytest.mark.parametrize("name", ["h264-mkv", "vp9-webm", "h264-fragmented"])
+def test_a_seek_that_goes_astray_costs_time_but_no_frame(name: str, folder: Path) -> None:
+    clip = media.build(name, folder)
+    late = Segment(2, clip.times_s[-1] - 0.5, clip.times_s[-1], last=True)
+    right = list(shown(PyAvDecoder(), clip, late, EveryFrame()))
+    with container.open_video(str(clip.path)) as video:
+        known = PacketReader(video, 1, lambda: None).known
+    known.counted = dict.fromkeys((pts + 1 for pts in known.counted), 1000)  # keyframes that are none
+    assert list(shown(PyAvDecoder(), clip, late, EveryFrame())) == right != []
+    assert 1000 not in known.counted.values(), "what was wrong is forgotten"
 
 
 def test_a_file_whose_origin_is_known_is_opened_once(clip: media.Clip, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Hardware decoding: where it is chosen, what it must prove, and that its failures lose nothing."""
 
+import gc
 import os
 import resource
 import signal
@@ -29,6 +30,7 @@ from pipelines.sources import MediaInfo, probe
 from pipelines.video import SegmentAnalyzer
 from tests import gpu, media
 from tests.processes import children_with
+from tests.waiting import wait_until
 
 REQUESTS = [
     FrameRequest(Segment(0, 0.0, 2.4, last=True), EveryFrame(), (48, 80)),
@@ -196,6 +198,14 @@ def processes_of(decoder: str) -> list[psutil.Process]:
     return [c for c in children_with("pipelines.decode_process") if ("nvdec" in words(c)) is bool(decoder)]
 
 
+@pytest.fixture
+def no_others() -> None:
+    """Decoding processes of earlier tests end when their owners are collected."""
+    gc.collect()
+    wait_until("no decoding process", lambda: not children_with("pipelines.decode_process"))
+
+
+@pytest.mark.usefixtures("no_others")
 def test_only_processes_for_it_may_open_the_gpu(clip: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     processes, said = DecodeProcesses(), list[str]()
@@ -214,6 +224,7 @@ def test_only_processes_for_it_may_open_the_gpu(clip: str, monkeypatch: pytest.M
     assert (processes_of(""), processes_of("nvdec")) == ([usual], [own])
 
 
+@pytest.mark.usefixtures("no_others")
 @pytest.mark.parametrize(("blow", "cause"), [(signal.SIGSEGV, "crashed (SIGSEGV)"), (signal.SIGSTOP, "hung for 3 s")])
 def test_where_its_process_ends_or_hangs_the_cpu_goes_on(clip: str, blow: signal.Signals, cause: str) -> None:
     processes, said = DecodeProcesses(), list[str]()
