@@ -14,6 +14,7 @@ import httpcore
 import pytest
 
 from pipelines.decode import FrameRequest
+from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError, MediaUnavailable, Unavailable
 from pipelines.http_file import open_http, public_only
 from pipelines.isolation import DecodeProcesses
@@ -164,10 +165,31 @@ def test_a_video_whose_server_breaks_off_for_now_is_unavailable_and_not_damaged(
     assert 0 < sum(seen) < 250
 
 
+@pytest.mark.parametrize(("name", "options"), [("a.mkv", {}), ("a.mp4", {"movflags": "frag_keyframe+empty_moov"})])
+def test_a_later_segment_comes_from_a_server_that_knows_no_ranges(
+    name: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    """What an earlier one has counted is of no use there: nothing can be sought."""
+    path = remuxed(tmp_path / name, options)
+
+    def numbers(url: str, start_s: float) -> list[int]:
+        request = FrameRequest(Segment(1, start_s, 10.0, last=True), parse_sampling("all", 10.0), (48, 80))
+        return [int(n) for _, batch in PyAvDecoder().read(url, [request], 16) for n in batch.indices]
+
+    with serving() as server:
+        server.content, server.ranges = path.read_bytes(), False
+        assert numbers(server.url, 0.0) == list(range(250))
+        assert numbers(server.url, 9.8) == list(range(245, 250))
+
+
 def index_first(folder: Path) -> Path:
     """The sample, so that it can be decoded while it arrives."""
-    path = folder / "fast.mp4"
-    with av.open(str(sample_video())) as source, av.open(str(path), "w", options={"movflags": "faststart"}) as target:
+    return remuxed(folder / "fast.mp4", {"movflags": "faststart"})
+
+
+def remuxed(path: Path, options: dict[str, str] | None = None) -> Path:
+    """The sample in another container."""
+    with av.open(str(sample_video())) as source, av.open(str(path), "w", options=options or {}) as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.dts is not None:
