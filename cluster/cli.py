@@ -6,8 +6,8 @@ import typer
 from rich.markup import escape
 
 from autoscaler.errors import CloudError
-from autoscaler.simulation import PolicyError
-from autoscaler.traces import TraceError
+from autoscaler.simulation.arrivals import TraceError
+from autoscaler.simulation.run import PolicyError
 from cluster.client import ApiError, NoCluster, Unreachable
 from cluster.commands import analyses, costs, doctor, fleet, keys, local, simulate, status
 from cluster.commands.terminal import EXIT_CODES, FAILED, NO_CLUSTER, REFUSED, console

@@ -9,12 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from autoscaler.budget import Budget, Budgets
-from autoscaler.decide import Policy
-from autoscaler.provider import CloudProvider
-from autoscaler.providers import load_provider
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.clouds.registry import load_provider
+from autoscaler.decisions.budget import Budget, Budgets
+from autoscaler.decisions.decide import Policy
+from autoscaler.fleet.watch import Pace
 from autoscaler.types import NodeType
-from autoscaler.watch import Pace
 from cluster.credentials import runpod_key, vastai_key
 from cluster.settings import LimitSettings, Settings
 
@@ -81,7 +81,8 @@ def provider(
 def api_addresses(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """The API root of each cloud that is rented from."""
     return {
-        name: environment.get(_RENTED[name].base_url_variable) or import_module(f"autoscaler.providers.{name}").BASE_URL
+        name: environment.get(_RENTED[name].base_url_variable)
+        or import_module(f"autoscaler.clouds.registry.{name}").BASE_URL
         for name in cloud_names(settings)
         if name in _RENTED
     }

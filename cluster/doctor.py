@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from autoscaler.budget import Budgets, refusal
+from autoscaler.decisions.budget import Budgets, refusal
 
 _PYTHONS = ((3, 11), (3, 13))
 _GIB = 1 << 30

@@ -18,8 +18,8 @@ import psutil
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from autoscaler.clouds.contract import CloudProvider
 from autoscaler.errors import CloudError
-from autoscaler.provider import CloudProvider
 from autoscaler.types import NodeType
 from cluster.client import Client, ClientError, api_access
 from cluster.database import open_engine

@@ -21,10 +21,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from autoscaler.budget import ALL
-from autoscaler.measures import CAUSES, OUTCOMES, Measures
+from autoscaler.decisions.budget import ALL
+from autoscaler.fleet.measures import CAUSES, OUTCOMES, Measures
+from autoscaler.fleet.watch import STOPPED
 from autoscaler.types import STRAY
-from autoscaler.watch import STOPPED
 
 _BOOT_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200)
 _PHASES = ("bought", "image up", "joined", "Ray up", "model loaded")

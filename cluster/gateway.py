@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autoscaler.reconciler import Reconciler
+from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.types import Equipment, Intent, IntentState
 from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, worker_environment
 from cluster.admission import Admission, Fleet

@@ -18,10 +18,10 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
+from autoscaler.clouds.registry import load_provider
 from autoscaler.errors import CloudError, Draining, UnknownCloud, UnknownNodeType
-from autoscaler.ledger import Ledger
-from autoscaler.providers import load_provider
-from autoscaler.reconciler import Reconciler
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.types import DRAINING, Activity, Equipment, Intent, IntentState, LaunchRequest, NodeType, Offer
 from cluster.clouds import budgets, node_types, pace, policy, providers
 from cluster.config import load_settings

@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from autoscaler.simulation import Outcome
+from autoscaler.simulation.run import Outcome
 
 _BILLED, _USEFUL = "#b8b8b8", "#2b6cb0"
 _DAY_S = 86400.0

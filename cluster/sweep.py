@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autoscaler.clouds.contract import CloudProvider
 from autoscaler.errors import CloudError, words_of
-from autoscaler.provider import CloudProvider
 from autoscaler.types import Instance
 
 _CALL_TIMEOUT_S = 30.0

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.clouds.registry import load_provider
 from autoscaler.fakes import runpod as fake_runpod
 from autoscaler.fakes import vastai as fake_vastai
 from autoscaler.fakes.account import Account, Behaviour
@@ -16,8 +18,6 @@ from autoscaler.fakes.control import inflict
 from autoscaler.fakes.failures import RUNPOD_FAILURES, VASTAI_FAILURES, Failure
 from autoscaler.fakes.serving import KEY, CreateApp, running
 from autoscaler.names import launch_name
-from autoscaler.provider import CloudProvider
-from autoscaler.providers import load_provider
 from autoscaler.types import Instance, LaunchRequest, NodeType
 from tests.specs import Conversation, Exchange
 

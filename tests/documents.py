@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
-    "autoscaler/ADDING_A_CLOUD.md",
+    "autoscaler/clouds/ADDING_A_CLOUD.md",
     "autoscaler/FAILURES.md",
     "cluster/OPERATING.md",
     "cluster/overlay/SECURITY.md",

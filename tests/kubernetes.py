@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
+from autoscaler.clouds.kubernetes import Provider
 from autoscaler.fakes.kuberay import Kuberay
 from autoscaler.fakes.kubernetes import ApiServer, StrictSchema, create_app
 from autoscaler.fakes.serving import serving
-from autoscaler.providers.kubernetes import Provider
 from tests.clouds import Clock, Cloud
 from tests.specs import SPECS
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from autoscaler.providers.local import Provider as LocalCloud
+from autoscaler.clouds.local import Provider as LocalCloud
 from cluster.clouds import providers
 from cluster.commands.terminal import ConfigOption, JsonFlag, console, finish, say
 from cluster.config import load_settings

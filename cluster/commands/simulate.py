@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from autoscaler.simulation import FixedIdle, Outcome, parse_policy, simulate
-from autoscaler.traces import SHIPPED, Arrival, read_trace
+from autoscaler.simulation.arrivals import SHIPPED, Arrival, read_trace
+from autoscaler.simulation.run import FixedIdle, Outcome, parse_policy, simulate
 from cluster.commands.terminal import JsonFlag, console, finish
 from cluster.database import open_engine
 

@@ -11,8 +11,8 @@ import statistics
 import time
 from typing import Any
 
+from autoscaler.fleet.watch import Pace
 from autoscaler.types import Activity, NodeType
-from autoscaler.watch import Pace
 from tests.simulation.world import World
 
 GOAL_MS = 100.0

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from autoscaler.ledger import Ledger
+from autoscaler.fleet.ledger import Ledger
 from cluster import embedded, fake_cloud
 from cluster.client import Client
 from cluster.database import open_engine

@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from autoscaler.ledger import Ledger
+from autoscaler.fleet.ledger import Ledger
 from cluster.backup import BackupError, Backups, main
 from serve_apps.tables import metadata
 from tests.manifests import K8S, containers, pod_templates, render

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from autoscaler.clouds import fake, local
 from autoscaler.errors import NoCapacity
-from autoscaler.providers import fake, local
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest
 from cluster.processes import environment, lives
 from tests.clouds import NODE_TYPE, RENTED, Cloud, rented

@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 import pytest
 
-from autoscaler.budget import Spending
-from autoscaler.decide import Policy
+from autoscaler.decisions.budget import Spending
+from autoscaler.decisions.decide import Policy
 from autoscaler.fakes.faults import Answer, Fault
-from autoscaler.ledger import Ledger
-from autoscaler.reconciler import Reconciler
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.reconciler import Reconciler
+from autoscaler.fleet.watch import Pace
 from autoscaler.types import Equipment, Intent, IntentState, NodeType, Trust
-from autoscaler.watch import Pace
 from cluster.database import open_engine
 from tests.clouds import CLUSTER, RENTED, Rented, rented
 

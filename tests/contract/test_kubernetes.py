@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.clouds.kubernetes import Provider
+from autoscaler.clouds.kubernetes_worker_groups import LAUNCH_ANNOTATION
 from autoscaler.errors import CloudError, KeyRefused, ListingFailed, NoCapacity, OutcomeUnknown, RequestRefused
-from autoscaler.providers.kubernetes import Provider
 from autoscaler.types import InstanceStatus, NodeType
-from autoscaler.worker_groups import LAUNCH_ANNOTATION
 from tests.kubernetes import InCluster, crd_schema, in_cluster, ray_cluster
 from tests.specs import require_spec
 
@@ -223,7 +223,7 @@ def test_a_list_that_cannot_be_trusted_raises(cloud: InCluster, body: str) -> No
 def test_pages_are_followed(cloud: InCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(4):
         cloud.create(cloud.name(number))
-    monkeypatch.setattr("autoscaler.kubernetes_api._PAGE_SIZE", "3")
+    monkeypatch.setattr("autoscaler.clouds.kubernetes_api._PAGE_SIZE", "3")
     assert len(cloud.list()) == 4
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from autoscaler.clouds.http import Rest
 from autoscaler.errors import CloudError, KeyRefused, NoCapacity, OutcomeUnknown, RateLimited
 from autoscaler.fakes.failures import html, problem
 from autoscaler.fakes.faults import Answer, Call, Fault
 from autoscaler.fakes.serving import KEY
-from autoscaler.rest import Rest
 from tests.clouds import Clock, Rented, rented
 
 SECRET = 'rpa_/Top+Secret"&=0123456789'

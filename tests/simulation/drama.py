@@ -4,8 +4,8 @@ import math
 import random
 from collections.abc import Callable
 
-from autoscaler.holds import Breaker
-from autoscaler.providers.fake import Fault
+from autoscaler.clouds.fake import Fault
+from autoscaler.decisions.quarantine import Breaker
 from autoscaler.types import IntentState, NodeType
 from tests.simulation.world import POLICY, TICK_S, World, per_hour
 

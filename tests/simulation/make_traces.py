@@ -42,7 +42,7 @@ TRACES = {"office-hours": office_hours, "bursty": bursty, "steady": steady}
 
 
 def main() -> None:
-    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "autoscaler/traces")
+    directory = Path(sys.argv[1] if len(sys.argv) > 1 else "autoscaler/simulation")
     for name, make in TRACES.items():
         (directory / f"{name}.csv").write_text(as_csv(make(random.Random(name))), encoding="utf-8")
 

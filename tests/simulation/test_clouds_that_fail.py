@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from autoscaler.budget import Budget, Budgets
-from autoscaler.providers.fake import Fault
+from autoscaler.clouds.fake import Fault
+from autoscaler.decisions.budget import Budget, Budgets
+from autoscaler.fleet.watch import Pace
 from autoscaler.types import Instance, InstanceStatus, IntentState, NodeType, Offer, Trust
-from autoscaler.watch import Pace
 from tests.simulation.world import PACE, POLICY, TICK_S, World, per_hour
 
 GPU = NodeType("gpu", {"GPU": 1}, max_count=4, clouds=("red", "blue"))

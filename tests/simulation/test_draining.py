@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from autoscaler.budget import Budget, Budgets
+from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.types import DRAINING, Activity, IntentState, NodeType
 from tests.simulation.world import POLICY, World
 

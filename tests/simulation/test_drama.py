@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from autoscaler.providers.fake import Fault
+from autoscaler.clouds.fake import Fault
 from tests.simulation.drama import CLOUDS, TYPES, Drama, play
 
 

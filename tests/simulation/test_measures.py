@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from autoscaler.clouds.fake import Fault
 from autoscaler.errors import KeyRefused, RequestRefused
-from autoscaler.ledger import Ledger, intents
-from autoscaler.measures import Measures, cause_of
-from autoscaler.providers.fake import Fault
+from autoscaler.fleet.ledger import Ledger, intents
+from autoscaler.fleet.measures import Measures, cause_of
 from autoscaler.types import IntentState, NodeType
 from cluster.database import open_engine
 from tests.simulation.world import World

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from autoscaler.clouds.fake import Fault, Provider
 from autoscaler.errors import Draining, UnknownNodeType
-from autoscaler.providers.fake import Fault, Provider
 from autoscaler.types import Activity, Instance, IntentState, NodeType
 from tests.simulation.world import POLICY, TICK_S, World
 

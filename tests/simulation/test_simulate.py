@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from autoscaler.simulation import MARKETS, FixedIdle, Outcome, PolicyError, parse_policy, simulate
-from autoscaler.traces import SHIPPED, Arrival, TraceError, parse, read_trace
+from autoscaler.simulation.arrivals import SHIPPED, Arrival, TraceError, parse, read_trace
+from autoscaler.simulation.run import MARKETS, FixedIdle, Outcome, PolicyError, parse_policy, simulate
 from cluster.cli import app
 from cluster.database import open_engine
 from tests.simulation.make_traces import TRACES, as_csv
@@ -73,7 +73,7 @@ def test_the_comparisons_are_what_they_say(engine: Engine) -> None:
 def test_the_shipped_traces_are_what_their_maker_makes(name: str) -> None:
     import random  # noqa: PLC0415
 
-    shipped = Path(__file__).parents[2] / "autoscaler" / "traces" / f"{name}.csv"
+    shipped = Path(__file__).parents[2] / "autoscaler" / "simulation" / f"{name}.csv"
     assert shipped.read_text() == as_csv(TRACES[name](random.Random(name)))
     assert len(read_trace(name)) > 200
 

@@ -7,15 +7,15 @@ from typing import Any, Self
 
 from sqlalchemy import Engine
 
-from autoscaler.budget import Budget, Budgets
-from autoscaler.decide import Policy
-from autoscaler.ledger import Ledger
-from autoscaler.provider import CloudProvider
-from autoscaler.providers.fake import Provider
-from autoscaler.reconciler import Reconciler
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.clouds.fake import Provider
+from autoscaler.decisions.budget import Budget, Budgets
+from autoscaler.decisions.decide import Policy
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.reconciler import Reconciler
+from autoscaler.fleet.watch import Pace
+from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, NodeType, Offer
-from autoscaler.virtual_time import VirtualTimeLoop
-from autoscaler.watch import Pace
 from cluster.database import open_engine
 
 TICK_S = 1.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.activity import in_words
+from autoscaler.fleet.node_activity import in_words
 
 BUSY = "Busy workers on node."
 

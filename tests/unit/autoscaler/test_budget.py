@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.budget import (
+from autoscaler.decisions.budget import (
     ALL,
     Budget,
     Budgets,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
+from autoscaler.decisions.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
 from autoscaler.types import DRAINING, STRAY, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 NOW = 10_000.0

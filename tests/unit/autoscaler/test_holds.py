@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.holds import Breaker, Holds
+from autoscaler.decisions.quarantine import Breaker, Holds
 from autoscaler.types import Intent, IntentState, Offer, Trust
 
 OFFER = Offer("red", "o-1", "L4", 1.0, 30.0, "EU", Trust.COMMUNITY, machine_id="m-1")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from autoscaler.ledger import Ledger
+from autoscaler.fleet.ledger import Ledger
 from autoscaler.types import IntentState
 from cluster.database import open_engine
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from autoscaler.clouds.runpod import country_of
+from autoscaler.decisions.needs import Machine, gpu_count, in_regions, unmet
 from autoscaler.names import is_launch_of, launch_name
-from autoscaler.needs import Machine, gpu_count, in_regions, unmet
-from autoscaler.providers.runpod import country_of
 from autoscaler.types import NodeType, Offer, Trust
 
 NEED = NodeType(

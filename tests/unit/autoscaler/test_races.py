@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from autoscaler.races import pair, visible
+from autoscaler.decisions.races import pair, visible
 from autoscaler.types import Intent, IntentState
 
 FIRST = Intent("first", "gpu", IntentState.BOUGHT, 0.0)

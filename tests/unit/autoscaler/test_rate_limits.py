@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.rate_limits import Pace, retry_after_s, spread_s, threshold_s
+from autoscaler.clouds.rate_limits import Pace, retry_after_s, spread_s, threshold_s
 
 THREE = '"minute";r=0;t=12, "hour";r=0;t=1812, "day";r=49500;t=45012'
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.selection import Experience, Ranking, rank, unmet, weigh
+from autoscaler.decisions.selection import Experience, Ranking, rank, unmet, weigh
 from autoscaler.types import Intent, IntentState, NodeType, Offer, Trust
 
 NEED = NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("red",))

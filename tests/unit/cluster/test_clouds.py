@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.budget import Budget
+from autoscaler.clouds import fake
+from autoscaler.decisions.budget import Budget
 from autoscaler.errors import KeyRefused
-from autoscaler.providers import fake
 from autoscaler.types import Trust
 from cluster.clouds import access_variables, budgets, cloud_names, node_types, pace, policy, providers
 from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, OverlaySettings, ScalingSettings, Settings

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from autoscaler.budget import Budget, Budgets
+from autoscaler.decisions.budget import Budget, Budgets
 from cluster import cli, doctor
 from cluster import doctor_probes as probes
 from cluster.doctor import BackendFacts, CloudFacts, Finding, MachineFacts, Verdict

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
-from autoscaler.reconciler import Reconciler
+from autoscaler.fleet.reconciler import Reconciler
 from cluster.gateway import ReconcilerFleet
 from cluster.overlay.spoke import Spoke
 from cluster.rented import Ending, Rented

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from autoscaler.providers.fake import Fault, Provider
+from autoscaler.clouds.fake import Fault, Provider
+from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Instance, InstanceStatus
-from autoscaler.virtual_time import VirtualTimeLoop
 from cluster.sweep import Swept, sweep
 
 

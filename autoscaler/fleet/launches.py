@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from autoscaler.ledger import Ledger, spent_by_live_usd
-from autoscaler.measures import Measures, outcome, tell
+from autoscaler.fleet.ledger import Ledger, spent_by_live_usd
+from autoscaler.fleet.measures import Measures, outcome, tell
 from autoscaler.names import launch_name, stray_name
 from autoscaler.types import DRAINING, STRAY, Instance, Intent, IntentState, Listing
 

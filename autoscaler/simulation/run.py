@@ -15,12 +15,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from autoscaler.ledger import Ledger
-from autoscaler.providers.fake import Fault, Provider
-from autoscaler.reconciler import Reconciler
-from autoscaler.traces import Arrival
+from autoscaler.clouds.fake import Fault, Provider
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.reconciler import Reconciler
+from autoscaler.simulation.arrivals import Arrival
+from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Equipment, InstanceStatus, IntentState, NodeType, Offer, Trust
-from autoscaler.virtual_time import VirtualTimeLoop
 
 # A Monday, 0 h UTC.
 START = 1_767_571_200.0

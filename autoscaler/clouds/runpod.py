@@ -15,10 +15,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from autoscaler.clouds.http import Reply, Rest, Sleep
+from autoscaler.decisions.needs import Machine, gpu_count, unmet, version_key
 from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, QuotaExceeded, RequestRefused
 from autoscaler.names import is_launch_of
-from autoscaler.needs import Machine, gpu_count, unmet, version_key
-from autoscaler.rest import Reply, Rest, Sleep
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
 
 BASE_URL = "https://api.runpod.io"

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
+from autoscaler.clouds.rate_limits import Pace, retry_after_s
 from autoscaler.errors import (
     ApiRetired,
     BalanceTooLow,
@@ -26,7 +27,6 @@ from autoscaler.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from autoscaler.rate_limits import Pace, retry_after_s
 
 _USER_AGENT = f"aima/{version('aima')}"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)

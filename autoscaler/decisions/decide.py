@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from autoscaler.budget import ALL
+from autoscaler.decisions.budget import ALL
 from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 

@@ -5,16 +5,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autoscaler import budget
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.decisions import budget
+from autoscaler.decisions.quarantine import Holds
+from autoscaler.decisions.selection import Choice, Ranking, rank
 from autoscaler.errors import CloudStopped, NoCapacity, RateLimited, words_of
-from autoscaler.holds import Holds
-from autoscaler.launches import Launches
-from autoscaler.ledger import Ledger
-from autoscaler.measures import cause_of
-from autoscaler.provider import CloudProvider
-from autoscaler.selection import Choice, Ranking, rank
+from autoscaler.fleet.launches import Launches
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.measures import cause_of
+from autoscaler.fleet.watch import Pace, Watch
 from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, LaunchRequest, NodeType, Offer
-from autoscaler.watch import Pace, Watch
 
 # Refusals in one purchase before it pauses: the next tick goes on with what does not rest.
 _MAX_TRIES = 5

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.decisions.quarantine import Holds
 from autoscaler.errors import CloudError, CloudStopped, RateLimited, words_of
-from autoscaler.holds import Holds
-from autoscaler.launches import Launches
-from autoscaler.measures import cause_of
-from autoscaler.provider import CloudProvider
+from autoscaler.fleet.launches import Launches
+from autoscaler.fleet.measures import cause_of
 from autoscaler.types import Instance, Listing
 
 _log = logging.getLogger(__name__)

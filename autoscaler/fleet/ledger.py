@@ -24,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from autoscaler.selection import Experience
+from autoscaler.decisions.selection import Experience
 from autoscaler.types import STRAY, Intent, IntentState
 
 _SAMPLE = 20

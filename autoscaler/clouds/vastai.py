@@ -11,6 +11,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from autoscaler.clouds.http import Reply, Rest, Sleep
+from autoscaler.clouds.vastai_market import offer_of, search_of
+from autoscaler.decisions.needs import gpu_count
 from autoscaler.errors import (
     BalanceTooLow,
     CloudError,
@@ -23,10 +26,7 @@ from autoscaler.errors import (
     RequestRefused,
 )
 from autoscaler.names import is_launch_of
-from autoscaler.needs import gpu_count
-from autoscaler.rest import Reply, Rest, Sleep
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
-from autoscaler.vast_market import offer_of, search_of
 
 BASE_URL = "https://console.vast.ai/api"
 # Published with the refusals: seconds between two calls of a kind.

@@ -1,6 +1,6 @@
 """The Kubernetes API server, as a pod reaches it: one token that rotates in its file, the cluster's own authority.
 
-Not rest.py, which holds one key for ever and speaks of purchases: here a change is a patch that names the version it
+Not http.py, which holds one key for ever and speaks of purchases: here a change is a patch that names the version it
 was made from, and a conflict surely changed nothing. Reads are complete (all pages) or raise.
 """
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from autoscaler.budget import Budgets, Spendings, warnings
+from autoscaler.decisions.budget import Budgets, Spendings, warnings
 from autoscaler.types import DRAINING, Intent, IntentState
 
 

@@ -5,19 +5,19 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from autoscaler import budget, races
-from autoscaler.activity import Activities
-from autoscaler.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
+from autoscaler.clouds.contract import CloudProvider
+from autoscaler.decisions import budget, races
+from autoscaler.decisions.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
+from autoscaler.decisions.quarantine import Breaker, Holds
 from autoscaler.errors import Draining, UnknownNodeType, words_of
-from autoscaler.holds import Breaker, Holds
-from autoscaler.launches import Launches
-from autoscaler.ledger import Ledger
-from autoscaler.measures import Measures
-from autoscaler.provider import CloudProvider
-from autoscaler.purchasing import Purchasing, Terms
+from autoscaler.fleet.launches import Launches
+from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.measures import Measures
+from autoscaler.fleet.node_activity import Activities
+from autoscaler.fleet.purchasing import Purchasing, Terms
+from autoscaler.fleet.view import instance_view, spending_view
+from autoscaler.fleet.watch import Pace, Watch
 from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
-from autoscaler.view import instance_view, spending_view
-from autoscaler.watch import Pace, Watch
 
 _log = logging.getLogger(__name__)
 # Ours, beside Ray's tags: one of Ray's launch requests covers several calls and node types.

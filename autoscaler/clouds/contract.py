@@ -1,4 +1,4 @@
-"""The one seam to clouds. A new cloud is one new file in providers/ that keeps this contract."""
+"""The one seam to clouds. A new cloud is one new file in this folder that keeps this contract."""
 
 from collections.abc import Sequence
 from typing import Protocol

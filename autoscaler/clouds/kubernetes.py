@@ -24,9 +24,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoscaler import worker_groups
+from autoscaler.clouds import kubernetes_worker_groups
+from autoscaler.clouds.kubernetes_api import IN_CLUSTER_URL, SERVICE_ACCOUNT, Conflict, KubernetesApi, NotFound
 from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown
-from autoscaler.kubernetes_api import IN_CLUSTER_URL, SERVICE_ACCOUNT, Conflict, KubernetesApi, NotFound
 from autoscaler.types import Instance, LaunchRequest, NodeType, Offer, Trust
 
 _CONFLICT_TRIES = 5
@@ -83,13 +83,13 @@ class Provider:
         environment = {**request.environment, **self._environment}
         async with self._buying:
             await self._change(
-                group, lambda cluster, pods: worker_groups.grow(cluster, group, pods, launch, environment)
+                group, lambda cluster, pods: kubernetes_worker_groups.grow(cluster, group, pods, launch, environment)
             )
             pod = await self._pod_of(group, launch)
             if pod is None:
                 pod = await self._withdraw(group, launch)
             await self._settle(group)
-        return worker_groups.as_instance(pod, (), self._price)
+        return kubernetes_worker_groups.as_instance(pod, (), self._price)
 
     async def list_instances(self) -> list[Instance]:
         """Every pod of our groups, whoever made it. Raises ListingFailed."""
@@ -99,7 +99,7 @@ class Provider:
         except CloudError as error:
             raise ListingFailed(str(error)) from error
         return [
-            worker_groups.as_instance(pod, worker_groups.to_delete(cluster, group), self._price)
+            kubernetes_worker_groups.as_instance(pod, kubernetes_worker_groups.to_delete(cluster, group), self._price)
             for group, pods in found
             for pod in pods
         ]
@@ -111,7 +111,7 @@ class Provider:
                 await self._end(group, instance_id)
 
     async def _end(self, group: str, pod_name: str) -> None:
-        await self._change(group, lambda cluster, pods: worker_groups.shrink(cluster, group, pods, pod_name))
+        await self._change(group, lambda cluster, pods: kubernetes_worker_groups.shrink(cluster, group, pods, pod_name))
 
     async def log_excerpt(self, instance_id: str) -> str:
         """Why the pod does not run, as Kubernetes puts it."""
@@ -153,7 +153,7 @@ class Provider:
         def change(cluster: dict[str, Any], pods: list[dict[str, Any]]) -> list[dict[str, Any]]:
             pod = _made_for(launch, pods)
             made[:] = [] if pod is None else [pod]
-            return [] if made else worker_groups.withdraw(cluster, group, pods)
+            return [] if made else kubernetes_worker_groups.withdraw(cluster, group, pods)
 
         try:
             await self._change(group, change)
@@ -176,14 +176,17 @@ class Provider:
     async def _settle(self, group: str) -> None:
         """Take the launch's name out of the template. If that fails, the next purchase does it."""
         try:
-            await self._change(group, lambda cluster, _pods: worker_groups.settle(cluster, group))
+            await self._change(group, lambda cluster, _pods: kubernetes_worker_groups.settle(cluster, group))
         except CloudError:
             return
 
     async def _pods(self, group: str) -> list[dict[str, Any]]:
-        labels = {worker_groups.CLUSTER_LABEL: self._ray_cluster, worker_groups.GROUP_LABEL: group}
+        labels = {
+            kubernetes_worker_groups.CLUSTER_LABEL: self._ray_cluster,
+            kubernetes_worker_groups.GROUP_LABEL: group,
+        }
         return await self._api.pods(labels)
 
 
 def _made_for(launch: str, pods: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    return next((pod for pod in pods if worker_groups.launch_of(pod) == launch), None)
+    return next((pod for pod in pods if kubernetes_worker_groups.launch_of(pod) == launch), None)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from autoscaler.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
+from autoscaler.decisions.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
 from autoscaler.types import NodeType, Offer, Trust
 
 _MAX_OFFERS = 100
