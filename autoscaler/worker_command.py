@@ -6,7 +6,7 @@ worthless after its first use, after 15 minutes, and for any other launch. Every
 
 from dataclasses import dataclass
 
-START_COMMAND = ("python", "-m", "cluster.worker")
+START_COMMAND = ("python", "-m", "cluster.worker.local_entrypoint")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WorkerBounds:
 
 
 def worker_environment(name: str, hub: HubAddress, join_token: str, bounds: WorkerBounds) -> dict[str, str]:
-    """The variables that `cluster.worker` reads on a machine that joins through the overlay.
+    """The variables that `cluster.worker.local_entrypoint` reads on a machine that joins through the overlay.
 
     name: the launch's unique name. join_token: single use, bound to that name.
     """

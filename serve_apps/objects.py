@@ -1,4 +1,7 @@
-"""Where uploads and results lie, as the service sees it. A local directory and S3 implement it: cluster/storage.py."""
+"""Where uploads and results lie, as the service sees it.
+
+A local directory and S3 implement it: cluster/storage/object_storage.py.
+"""
 
 from collections.abc import Mapping
 from typing import IO, Protocol

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from autoscaler.errors import KeyRefused
 from autoscaler.fleet.measures import cause_of
 from autoscaler.types import STRAY
-from cluster.fleet_metrics import FleetMetrics
+from cluster.orchestrator.metrics import FleetMetrics
 from serve_apps.analyses import Lane
 from serve_apps.metrics import Memory
 from tests.service import Running

@@ -12,7 +12,7 @@ from time import monotonic
 
 import uvicorn
 
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 from serve_apps.api import create_app
 from tests.service import FakeFleet, build_prober, build_service
 

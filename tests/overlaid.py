@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
-from cluster import embedded
-from cluster.processes import environment, head_processes, processes, words
-from cluster.settings import Settings
+from cluster.config.schema import Settings
+from cluster.local import embedded
+from cluster.local.processes import environment, head_processes, processes, words
 from tests.integration.conftest import Running
 from tests.integration.test_first_light import expected_indices, frame_indices, running_pids
 from tests.jobs import ray_token
@@ -31,7 +31,7 @@ def worker_of(cluster: Running) -> dict[str, Any]:
 
 def pid_of_worker(cluster: Running) -> int:
     """Its first process: the one that dials the hub."""
-    (pid,) = running_pids(cluster, "-m cluster.worker")
+    (pid,) = running_pids(cluster, "-m cluster.worker.local_entrypoint")
     return pid
 
 

@@ -21,12 +21,12 @@ from typing import Any
 
 from autoscaler.types import Intent, IntentState
 from autoscaler.worker_command import HubAddress
-from cluster.admission import Admission
-from cluster.joins import Joins
-from cluster.loopback import bring_up
+from cluster.orchestrator.enrolment import Admission
+from cluster.orchestrator.join_tokens import Joins
 from cluster.overlay.addresses import NodeAddress, node_address
 from cluster.overlay.hub import Hub, load_host_key
 from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke
+from cluster.worker.loopback_device import bring_up
 
 HEAD = node_address(0)
 _CHUNK = bytes(range(256)) * 1024

@@ -2,7 +2,7 @@
 
 import psutil
 
-from cluster.processes import lives, words
+from cluster.local.processes import lives, words
 
 
 def children_with(word: str) -> list[psutil.Process]:

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import Engine
 
-from cluster.database import open_engine
-from cluster.storage import open_storage
+from cluster.storage.database import open_engine
+from cluster.storage.object_storage import open_storage
 from pipelines.errors import MediaError
 from pipelines.public_hosts import addresses_of
 from pipelines.sampling import plan_segments

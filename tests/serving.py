@@ -15,8 +15,8 @@ from unittest import mock
 import uvicorn
 from fastapi import FastAPI
 
-from cluster.database import open_engine
-from cluster.storage import open_storage
+from cluster.storage.database import open_engine
+from cluster.storage.object_storage import open_storage
 from pipelines.analyzers import analyzer_names, check_options, describe
 from pipelines.isolation import DecodeProcesses
 from pipelines.sources import MediaInfo

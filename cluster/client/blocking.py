@@ -13,8 +13,8 @@ from cluster.client.answers import accepted, as_method, give_up_unless_transient
 from cluster.client.calls import Call, Json
 from cluster.client.errors import ApiError
 from cluster.client.events import FINISHED, EventReader
+from cluster.client.progress import ProgressLine
 from cluster.client.retrying import RESUME_AFTER_S, STREAM_TIMEOUT, TIMEOUT, wait_before_retry
-from cluster.progress import ProgressLine
 
 P = ParamSpec("P")
 T = TypeVar("T")

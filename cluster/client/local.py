@@ -4,9 +4,9 @@ from pathlib import Path
 
 from cluster.client.blocking import Client
 from cluster.client.errors import NoCluster
-from cluster.config import load_settings
-from cluster.settings import Settings
-from cluster.state import ClusterCard, StateDir
+from cluster.config.loader import load_settings
+from cluster.config.schema import Settings
+from cluster.config.state_directory import ClusterCard, StateDir
 
 
 def find_cluster(state_dir: Path | None = None) -> tuple[StateDir, ClusterCard]:

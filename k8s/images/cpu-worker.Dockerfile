@@ -20,4 +20,4 @@ RUN useradd --uid 1000 --no-create-home aima
 COPY --from=build /opt/aima /opt/aima
 ENV PATH=/opt/aima/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
 USER 1000:1000
-CMD ["python", "-m", "cluster.worker"]
+CMD ["python", "-m", "cluster.worker.local_entrypoint"]

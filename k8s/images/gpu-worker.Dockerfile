@@ -17,4 +17,4 @@ RUN python -m pip install --no-cache-dir --no-deps . \
 # "video" brings NVDEC's library into the container, for models.hardware_decoding.
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 USER 1000:1000
-CMD ["python", "-m", "cluster.worker"]
+CMD ["python", "-m", "cluster.worker.local_entrypoint"]

@@ -14,4 +14,4 @@ RUN useradd --uid 1000 --no-create-home aima && useradd --uid 1001 --no-create-h
 COPY --from=build /opt/aima /opt/aima
 ENV PATH=/opt/aima/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 1000:1000
-CMD ["python", "-m", "cluster.pod", "head"]
+CMD ["python", "-m", "cluster.head.kubernetes_entrypoint", "head"]

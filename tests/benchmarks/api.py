@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster import embedded
-from cluster.head import ray_environment
-from cluster.processes import MARKER, processes
-from cluster.settings import HttpSettings, NodeTypeSettings, Settings
-from cluster.state import StateDir
+from cluster.config.schema import HttpSettings, NodeTypeSettings, Settings
+from cluster.config.state_directory import StateDir
+from cluster.head.start import ray_environment
+from cluster.local import embedded
+from cluster.local.processes import MARKER, processes
 from pipelines.sample import sample_video
 
 GOALS = {"read_ratio": 0.5, "submit_p99_s": 1.0}

@@ -14,11 +14,11 @@ from typing import Any
 
 import av
 
-from cluster import embedded
 from cluster.client import Client
-from cluster.demo import live_instances
-from cluster.settings import HttpSettings, ScalingSettings, Settings
-from cluster.state import StateDir
+from cluster.config.schema import HttpSettings, ScalingSettings, Settings
+from cluster.config.state_directory import StateDir
+from cluster.local import embedded
+from cluster.local.demo import live_instances
 from pipelines.sample import sample_video
 from tests.waiting import wait_until
 

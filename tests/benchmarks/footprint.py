@@ -19,10 +19,10 @@ from pathlib import Path
 
 import psutil
 
-from cluster import embedded
-from cluster.processes import processes
-from cluster.settings import HttpSettings, Settings
-from cluster.state import StateDir
+from cluster.config.schema import HttpSettings, Settings
+from cluster.config.state_directory import StateDir
+from cluster.local import embedded
+from cluster.local.processes import processes
 from tests.small_postgres import SmallPostgres, small_postgres
 
 GOALS = {"pss_mib": 1024.0, "cpu_percent": 5.0}
@@ -30,7 +30,7 @@ _MIB = 1024**2
 _SAMPLES = 20
 # The first words found name a process's component. Ray's workers and agents write titles over their command lines.
 _COMPONENTS = (
-    ("cluster.orchestrator", "orchestrator"),
+    ("cluster.orchestrator.process", "orchestrator"),
     ("raylet /", "raylet and object store"),
     ("ServeController", "Serve controller"),
     ("ProxyActor", "Serve proxy"),
@@ -47,7 +47,7 @@ _COMPONENTS = (
     ("v2/monitor.py", "Ray autoscaler"),
     ("log_monitor", "Ray log monitor"),
     ("ray.util.client.server", "Ray Client server"),
-    ("cluster.head", "head's first process"),
+    ("cluster.head.start", "head's first process"),
     ("postgres", "PostgreSQL"),
 )
 

@@ -3,8 +3,8 @@
 Each contestant runs in a process of its own, one after another, `--runs` rounds of all; the median round counts.
 `serve` (requests to a warm replica) and `whole_clips` (another loop by hand) are compared with the limit's loop alone;
 the others start their own workers and load their own models: they are compared with the limit including its imports and
-model. Starting Ray is not counted, nor what a worker of ours imports before there is work (cluster/warm_worker.py),
-which all that run on Ray have.
+model. Starting Ray is not counted, nor what a worker of ours imports before there is work
+(cluster/ray_patches/preloaded_worker.py), which all that run on Ray have.
 Memory is the peak, over the whole tree of processes, of their proportional set sizes. CPU seconds are given by what
 the processes are for, Ray's start included: what Ray costs, and where.
 """

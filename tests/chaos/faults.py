@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from cluster.processes import words
+from cluster.local.processes import words
 from tests.chaos.schedule import Habit
 from tests.chaos.stage import Stage, locked, sqlite_path
 from tests.chaos.verdict import Blind
@@ -108,7 +108,7 @@ def head_part_killed(stage: Stage, chance: random.Random) -> Iterator[str]:
             kill([victim])
             # A dead part takes the others along, or not; until then the API may still answer, and nothing be started.
             deadline = time.monotonic() + _TAKES_ALONG_S
-            while time.monotonic() < deadline and any("cluster.head" in words(p) for p in stage.head_processes()):
+            while time.monotonic() < deadline and any("cluster.head.start" in words(p) for p in stage.head_processes()):
                 time.sleep(0.2)
             stage.start_again()
         yield f"{what} of the head was killed" if what else ""

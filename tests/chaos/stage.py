@@ -16,14 +16,8 @@ import httpx
 import psutil
 
 from autoscaler.fleet.ledger import Ledger
-from cluster import embedded, fake_cloud
 from cluster.client import Client
-from cluster.database import open_engine
-from cluster.demo import live_instances
-from cluster.fake_cloud import FakeCloud
-from cluster.overlay.ports import can_bind
-from cluster.processes import environment, head_processes, lives, processes, words
-from cluster.settings import (
+from cluster.config.schema import (
     BudgetSettings,
     HttpSettings,
     MediaSettings,
@@ -32,7 +26,13 @@ from cluster.settings import (
     ScalingSettings,
     Settings,
 )
-from cluster.state import ClusterCard, StateDir
+from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.local import embedded, fake_cloud
+from cluster.local.demo import live_instances
+from cluster.local.fake_cloud import FakeCloud
+from cluster.local.processes import environment, head_processes, lives, processes, words
+from cluster.overlay.ports import can_bind
+from cluster.storage.database import open_engine
 from tests.chaos import broker, bucket
 from tests.chaos.broker import Broker
 from tests.chaos.bucket import Bucket
@@ -92,7 +92,7 @@ class Stage:
 
     def orchestrator(self) -> psutil.Process | None:
         """The process that spends money."""
-        return next((p for p in self.head_processes() if words(p)[-2:] == ["-m", "cluster.orchestrator"]), None)
+        return next((p for p in self.head_processes() if words(p)[-2:] == ["-m", "cluster.orchestrator.process"]), None)
 
     def head_processes(self) -> list[psutil.Process]:
         """All of the head's, the orchestrator among them."""
@@ -106,7 +106,7 @@ class Stage:
             if name.startswith(self.card.cluster_id):
                 found.setdefault(name, []).append(process)
         return {
-            name: sorted(own, key=lambda p: (words(p)[-2:] != ["-m", "cluster.worker"], p.pid))
+            name: sorted(own, key=lambda p: (words(p)[-2:] != ["-m", "cluster.worker.local_entrypoint"], p.pid))
             for name, own in found.items()
         }
 

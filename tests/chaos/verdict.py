@@ -7,7 +7,8 @@ from typing import Any
 
 # A good list takes a moment to be read and written down, and a clock that follows a wrong one is a little off.
 SLACK_S = 1.0
-# How late a cloud may list what it has sold (cluster/clouds.py): so long an unseen machine stays on the bill.
+# How late a cloud may list what it has sold (cluster/orchestrator/cloud_factory.py): an unseen machine stays on the
+# bill for so long.
 LIST_LAG_S = 30.0
 _TOLERANCE = 1e-3
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -12,7 +12,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from cluster import cli
+from cluster.cli import main
 from cluster.client import ApiError, AsyncClient, Client, Unreachable
 from tests import media
 from tests.service import TOKEN
@@ -217,7 +217,7 @@ def aima(
         monkeypatch.setattr(sys, "argv", ["aima", *arguments])
         capfdbinary.readouterr()
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         out, error = capfdbinary.readouterr()
         return int(ended.value.code or 0), out, error.decode()
 

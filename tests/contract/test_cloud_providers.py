@@ -14,7 +14,7 @@ import pytest
 from autoscaler.clouds import fake, local
 from autoscaler.errors import NoCapacity
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest
-from cluster.processes import environment, lives
+from cluster.local.processes import environment, lives
 from tests.clouds import NODE_TYPE, RENTED, Cloud, rented
 from tests.kubernetes import in_cluster
 from tests.specs import Conversation, Exchange, require_spec, spec_is_here

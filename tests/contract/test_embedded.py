@@ -14,12 +14,12 @@ import httpx
 import psutil
 import pytest
 
-from cluster import embedded
+from cluster.config.schema import Settings
+from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.local import embedded
+from cluster.local.processes import MARKER, processes, words
 from cluster.overlay.addresses import first_free
 from cluster.overlay.ports import can_bind
-from cluster.processes import MARKER, processes, words
-from cluster.settings import Settings
-from cluster.state import ClusterCard, StateDir
 from tests.http_server import served
 
 CLUSTER = f"aima-test-{os.getpid()}"
@@ -53,7 +53,7 @@ def running(settings: Settings, tmp_path: Path) -> Iterator[ClusterCard]:
 @contextlib.contextmanager
 def living_head() -> Iterator[subprocess.Popen[bytes]]:
     """A process that is taken for the cluster's head."""
-    command = [sys.executable, "-c", "import time; time.sleep(300)", "cluster.head"]
+    command = [sys.executable, "-c", "import time; time.sleep(300)", "cluster.head.start"]
     with subprocess.Popen(command, env=os.environ | {MARKER: CLUSTER}) as head:
         try:
             yield head
@@ -62,7 +62,7 @@ def living_head() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def orchestrators() -> list[psutil.Process]:
-    return [process for process in processes(CLUSTER) if words(process)[-1:] == ["cluster.orchestrator"]]
+    return [process for process in processes(CLUSTER) if words(process)[-1:] == ["cluster.orchestrator.process"]]
 
 
 def test_up_starts_a_killed_orchestrator_again_and_only_that(settings: Settings, running: ClusterCard) -> None:

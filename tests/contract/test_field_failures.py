@@ -21,11 +21,13 @@ from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.watch import Pace
 from autoscaler.types import Equipment, Intent, IntentState, NodeType, Trust
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 from tests.clouds import CLUSTER, RENTED, Rented, rented
 
 POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, cool_down_s=60.0)
-EQUIPMENT = Equipment({"AIMA_JOIN_TOKEN": "one-time"}, "aima/worker:1", ("python", "-m", "cluster.worker"))
+EQUIPMENT = Equipment(
+    {"AIMA_JOIN_TOKEN": "one-time"}, "aima/worker:1", ("python", "-m", "cluster.worker.local_entrypoint")
+)
 PURCHASE = {"runpod": ("POST", "/v2/pods"), "vastai": ("PUT", "/api/v0/asks/5000001/")}
 
 

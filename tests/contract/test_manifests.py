@@ -12,9 +12,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
-from cluster.config import load_settings
-from cluster.state import TOKENS
+from cluster.cli.main import app
+from cluster.config.loader import load_settings
+from cluster.config.state_directory import TOKENS
 from tests.kubernetes import crd_schema
 from tests.manifests import K8S, OVERLAYS, Resource, containers, of_kind, pod_templates, render
 from tests.specs import require_spec
@@ -252,7 +252,7 @@ def test_the_sweeps_command_is_one_that_aima_understands(overlay: tuple[Resource
 
 
 def test_the_priced_configuration_is_what_the_base_requests() -> None:
-    priced = yaml.safe_load((ROOT / "cluster" / "base_configuration.yaml").read_text())
+    priced = yaml.safe_load((ROOT / "cluster" / "costs" / "base_configuration.yaml").read_text())
     templates = dict(pod_templates(render(K8S / "overlays" / "ionos")))
     for name, template in (
         ("head with orchestrator", templates["head"]),

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster.storage import open_storage
+from cluster.storage.object_storage import open_storage
 from serve_apps.objects import Objects
 
 MIB = 1 << 20

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import Engine
 
-from cluster import tickets as ways
-from cluster.tickets import open_tickets
+from cluster.storage import tickets as ways
+from cluster.storage.tickets import open_tickets
 from serve_apps.analyses import AnalysisState, Lane
 from serve_apps.database_queue import DatabaseQueue
 from serve_apps.dispatch_policy import DispatchPolicy

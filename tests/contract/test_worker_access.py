@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 pytest.importorskip("av")
 
-from cluster.storage import open_storage
+from cluster.storage.object_storage import open_storage
 from pipelines.http_put import put_http
 from pipelines.isolation import DecodeProcesses
 from pipelines.sinks import PART_TYPE

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from cluster import embedded
 from cluster.client import Client
-from cluster.demo import live_instances
-from cluster.processes import processes
-from cluster.settings import HttpSettings, LocalCloudSettings, ScalingSettings, Settings
-from cluster.state import ClusterCard, StateDir
+from cluster.config.schema import HttpSettings, LocalCloudSettings, ScalingSettings, Settings
+from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.local import embedded
+from cluster.local.demo import live_instances
+from cluster.local.processes import processes
 from tests.waiting import wait_until
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.settings import NodeTypeSettings
+from cluster.config.schema import NodeTypeSettings
 from pipelines.sample import sample_video
 from tests.integration.conftest import running, settings_in
 

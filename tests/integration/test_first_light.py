@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.client import ApiError
-from cluster.processes import environment, processes, words
-from cluster.settings import Settings
+from cluster.config.schema import Settings
+from cluster.local.processes import environment, processes, words
 from pipelines.sample import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.jobs import finished, video_job
@@ -88,7 +88,7 @@ def test_a_worker_starts_with_as_many_processes_as_it_has_use_for_and_models_imp
 
 
 @pytest.mark.parametrize(
-    "victim", ["ServeReplica:aima:Api", "cluster.worker", "raylet", "ServeReplica:aima:SegmentModel"]
+    "victim", ["ServeReplica:aima:Api", "cluster.worker.local_entrypoint", "raylet", "ServeReplica:aima:SegmentModel"]
 )
 def test_a_death_half_way_loses_and_doubles_nothing(at_zero: Running, long_clip: Path, victim: str) -> None:
     submitted = at_zero.client.submit([str(long_clip)], ["labels", "scenes"])
@@ -161,7 +161,7 @@ def test_a_cancelled_analysis_keeps_what_was_done_and_its_worker_goes(at_zero: R
     )
     assert at_zero.client.cancel(analysis_id)["state"] == "cancelled"
     at_zero.wait_for_zero()
-    assert not running_pids(at_zero, "cluster.worker")
+    assert not running_pids(at_zero, "cluster.worker.local_entrypoint")
     [bought] = [instance for instance in at_zero.instances() if instance["name"] not in before]
     assert bought["billed_s"] == pytest.approx(bought["ended_at"] - bought["bought_at"], abs=0.01), "it is billed on"
     view = at_zero.client.analysis(analysis_id)

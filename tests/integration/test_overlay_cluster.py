@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.gateway import isolation
-from cluster.processes import environment, processes
-from cluster.settings import OverlaySettings, ScalingSettings, Settings
+from cluster.config.schema import OverlaySettings, ScalingSettings, Settings
+from cluster.local.processes import environment, processes
+from cluster.orchestrator.overlay_server import isolation
 from pipelines.outcomes import media_key
 from pipelines.results import verify
 from tests import media
@@ -260,7 +260,7 @@ def test_two_workers_and_the_head_exchange_objects_and_a_hostile_task_reaches_no
     # On one machine everything is one user's, so a task on the head reads the orchestrator's files and environment:
     # trusted use, as SECURITY.md says. In Kubernetes it is another user's, in another container (test_manifests.py).
     assert found["head_files"] == wishes["files"]
-    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator")
+    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator.process")
     assert str(orchestrator) in found["looted"]
     assert len(overlaid.instances()) - before == 2, "workers that started at once were in one another's way"
     overlaid.wait_for_zero()
@@ -297,7 +297,7 @@ def test_a_batch_job_moves_from_the_head_to_a_worker_and_its_results_are_whole(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_another_user_of_this_machine_reaches_neither_keys_nor_the_hub(overlaid: Running) -> None:
     """As in Kubernetes, where the head's container has another user than the orchestrator's."""
-    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator")
+    (orchestrator,) = running_pids(overlaid, "cluster.orchestrator.process")
     hub = overlaid.state.hub_socket(overlaid.card.cluster_id)
     assert LOOT.encode() in Path(f"/proc/{orchestrator}/environ").read_bytes()
     assert hub.is_socket()

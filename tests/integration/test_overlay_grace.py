@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.demo import live_instances
-from cluster.gateway import isolation
-from cluster.settings import OverlaySettings
+from cluster.config.schema import OverlaySettings
+from cluster.local.demo import live_instances
+from cluster.orchestrator.overlay_server import isolation
 from tests.integration.conftest import Running, running, settings_in
 from tests.links import between
 from tests.overlaid import begin, finish, in_network_of, pid_of_worker, raylet_of_worker, segments, worker_of

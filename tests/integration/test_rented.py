@@ -13,7 +13,7 @@ import pytest
 @pytest.mark.parametrize("cloud", ["runpod-fake", "vastai-fake"])
 def test_the_demonstration_buys_one_machine_and_the_clouds_bill_is_the_ledgers(cloud: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from cluster.cli import main; main()", "demo", "--cloud", cloud, "--json"],
+        [sys.executable, "-c", "from cluster.cli.main import main; main()", "demo", "--cloud", cloud, "--json"],
         env=os.environ | {"AIMA_STATE_DIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -10,7 +10,7 @@ from autoscaler.errors import KeyRefused, RequestRefused
 from autoscaler.fleet.ledger import Ledger, intents
 from autoscaler.fleet.measures import Measures, cause_of
 from autoscaler.types import IntentState, NodeType
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 from tests.simulation.world import World
 
 TYPES = [NodeType("gpu", {"GPU": 1}, max_count=2, clouds=("fake",))]

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from autoscaler.simulation.arrivals import SHIPPED, Arrival, TraceError, parse, read_trace
 from autoscaler.simulation.run import MARKETS, FixedIdle, Outcome, PolicyError, parse_policy, simulate
-from cluster.cli import app
-from cluster.database import open_engine
+from cluster.cli.main import app
+from cluster.storage.database import open_engine
 from tests.simulation.make_traces import TRACES, as_csv
 
 HOUR_S = 3600.0

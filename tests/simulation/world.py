@@ -16,7 +16,7 @@ from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.watch import Pace
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, NodeType, Offer
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 
 TICK_S = 1.0
 POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0)

@@ -12,9 +12,9 @@ import pytest
 import typer
 import yaml
 
-from cluster.cli import app
-from cluster.config import load_settings
-from cluster.settings import Settings
+from cluster.cli.main import app
+from cluster.config.loader import load_settings
+from cluster.config.schema import Settings
 from pipelines.batch_command import parse
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline_commands
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.types import IntentState
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 
 
 class Clock:

@@ -18,4 +18,4 @@ def test_the_machine_learns_its_name_the_hub_and_its_bounds() -> None:
         "AIMA_JOIN_TIMEOUT_S": "600",
         "AIMA_MAX_AGE_S": "21600",
     }
-    assert START_COMMAND == ("python", "-m", "cluster.worker")
+    assert START_COMMAND == ("python", "-m", "cluster.worker.local_entrypoint")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from autoscaler.types import Intent, IntentState
-from cluster.admission import Admission
-from cluster.joins import TOKEN_LIFETIME_S, Joins, Refused
+from cluster.orchestrator.enrolment import Admission
+from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins, Refused
 from cluster.overlay.addresses import NodeAddress, node_address
 from cluster.overlay.control import Enrolment
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.catalog import catalog
+from cluster.service.analyzer_catalog import catalog
 from pipelines.errors import InvalidOption
 from serve_apps.analyses import Lane
 

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cluster import cli, demo, gateway
-from cluster.demo import DemoFailed
-from cluster.settings import Settings
+from cluster.cli import main
+from cluster.config.schema import Settings
+from cluster.local import demo
+from cluster.local.demo import DemoFailed
+from cluster.orchestrator import overlay_server
 
 COMMANDS = (
     "analyze",
@@ -29,10 +31,10 @@ COMMANDS = (
 
 
 def test_every_command_is_listed_and_explains_itself() -> None:
-    listed = CliRunner().invoke(cli.app, ["--help"]).output
+    listed = CliRunner().invoke(main.app, ["--help"]).output
     for command in COMMANDS:
         assert f" {command} " in listed
-        assert CliRunner().invoke(cli.app, [command, "--help"]).exit_code == 0
+        assert CliRunner().invoke(main.app, [command, "--help"]).exit_code == 0
 
 
 def test_without_a_cluster_a_line_says_how_to_start_one(
@@ -41,7 +43,7 @@ def test_without_a_cluster_a_line_says_how_to_start_one(
     monkeypatch.setenv("AIMA_STATE_DIR", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["aima", "status"])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main.main()
     assert ended.value.code == 3
     error = capsys.readouterr().err
     assert "no cluster runs in" in error
@@ -77,7 +79,7 @@ def test_a_demonstration_of_the_overlay_says_whether_it_is_one_of_a_separate_net
         raise DemoFailed("here this test ends")
 
     monkeypatch.setenv("AIMA_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr(gateway, "isolation", lambda: isolation)
+    monkeypatch.setattr(overlay_server, "isolation", lambda: isolation)
     monkeypatch.setattr(demo, "run", run)
-    said = CliRunner().invoke(cli.app, ["demo", "--overlay"]).output
+    said = CliRunner().invoke(main.app, ["demo", "--overlay"]).output
     assert words in " ".join(said.split())

@@ -8,8 +8,23 @@ from autoscaler.clouds import fake
 from autoscaler.decisions.budget import Budget
 from autoscaler.errors import KeyRefused
 from autoscaler.types import Trust
-from cluster.clouds import access_variables, budgets, cloud_names, node_types, pace, policy, providers
-from cluster.settings import BudgetSettings, LimitSettings, NodeTypeSettings, OverlaySettings, ScalingSettings, Settings
+from cluster.config.schema import (
+    BudgetSettings,
+    LimitSettings,
+    NodeTypeSettings,
+    OverlaySettings,
+    ScalingSettings,
+    Settings,
+)
+from cluster.orchestrator.cloud_factory import (
+    access_variables,
+    budgets,
+    cloud_names,
+    node_types,
+    pace,
+    policy,
+    providers,
+)
 
 
 def zero() -> float:

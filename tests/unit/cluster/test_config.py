@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import ConfigError, load_settings
+from cluster.config.loader import ConfigError, load_settings
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -7,10 +7,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli import app
-from cluster.costs import GpuUse, PriceTableError, allocatable_gib, holding_node, pod_size
-from cluster.costs_plot import draw
-from cluster.costs_report import Report, report
+from cluster.cli.main import app
+from cluster.costs.model import GpuUse, PriceTableError, allocatable_gib, holding_node, pod_size
+from cluster.costs.plot import draw
+from cluster.costs.report import Report, report
 
 FIVE_MINUTES = GpuUse(boot_s=25, work_s=300, tail_s=10)
 
@@ -68,7 +68,7 @@ def test_a_fargate_pod_is_billed_as_the_size_that_holds_it_and_256_mb_more() -> 
 
 
 def test_rabbitmq_is_paid_for_where_it_is_managed(tmp_path: Path) -> None:
-    shape = yaml.safe_load(Path("cluster/base_configuration.yaml").read_text())
+    shape = yaml.safe_load(Path("cluster/costs/base_configuration.yaml").read_text())
     path = tmp_path / "rabbit.yaml"
     path.write_text(yaml.safe_dump(shape | {"queue": "rabbitmq"}))
     plain, rabbit = (report(None, p, "RTX 4090", FIVE_MINUTES).idle[-1] for p in (None, path))

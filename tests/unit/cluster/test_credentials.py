@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.errors import KeyRefused
-from cluster.credentials import runpod_key, vastai_key
+from cluster.config.credentials import runpod_key, vastai_key
 
 Find = Callable[[Mapping[str, str], Path], str]
 CASES: list[tuple[Find, str, str, str]] = [

@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from autoscaler.decisions.budget import Budget, Budgets
-from cluster import cli, doctor
-from cluster import doctor_probes as probes
-from cluster.doctor import BackendFacts, CloudFacts, Finding, MachineFacts, Verdict
-from cluster.settings import ApiAccessSettings, HttpSettings, Settings
-from cluster.state import StateDir
+from cluster.cli import main
+from cluster.config.schema import ApiAccessSettings, HttpSettings, Settings
+from cluster.config.state_directory import StateDir
+from cluster.doctor import checks
+from cluster.doctor import probes as probes
+from cluster.doctor.checks import BackendFacts, CloudFacts, Finding, MachineFacts, Verdict
 
 GIB = 1 << 30
 PACKAGES: dict[str, str | None] = {"ray": "2.60.0"}
@@ -34,9 +35,9 @@ WELL = MachineFacts(
 
 
 def test_a_fit_machine_is_not_complained_of() -> None:
-    found = list(doctor.machine_findings(WELL, works_here=True))
+    found = list(checks.machine_findings(WELL, works_here=True))
     assert {finding.verdict for finding in found} == {Verdict.GOOD}
-    assert doctor.is_fit(found)
+    assert checks.is_fit(found)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_fit_machine_is_not_complained_of() -> None:
     ],
 )
 def test_what_is_wrong_with_a_machine(change: dict[str, Any], subject: str, verdict: Verdict, mend: str) -> None:
-    found = doctor.machine_findings(dataclasses.replace(WELL, **change), works_here=True)
+    found = checks.machine_findings(dataclasses.replace(WELL, **change), works_here=True)
     complaints = {f.subject: f for f in found if f.verdict is not Verdict.GOOD}
     assert complaints[subject].verdict is verdict
     assert mend in complaints[subject].mend
@@ -72,7 +73,7 @@ def test_what_is_wrong_with_a_machine(change: dict[str, Any], subject: str, verd
 def test_the_deepest_socket_below_an_accepted_temporary_directory_has_just_room() -> None:
     own = StateDir(Path("state")).ray_dir("aima-0123abcd").relative_to(tempfile.gettempdir())
     socket = own / "session_2026-01-01_00-00-00_000000_4194304" / "sockets" / "plasma_store.300"
-    assert len(f"{'t' * doctor.LONGEST_TEMP_DIR}/{socket}") == 107
+    assert len(f"{'t' * checks.LONGEST_TEMP_DIR}/{socket}") == 107
 
 
 @pytest.mark.parametrize(
@@ -80,12 +81,12 @@ def test_the_deepest_socket_below_an_accepted_temporary_directory_has_just_room(
     [(0.4, Verdict.GOOD, "within 1 s"), (9, Verdict.WARNING, "9 s behind"), (-300, Verdict.BAD, "300 s ahead of")],
 )
 def test_clocks(ahead_s: float, verdict: Verdict, words: str) -> None:
-    (finding,) = doctor.clock_findings({"the database": ahead_s, "runpod": None})
+    (finding,) = checks.clock_findings({"the database": ahead_s, "runpod": None})
     assert (finding.verdict, words in finding.detail) == (verdict, True)
 
 
 def told(facts: CloudFacts, **limits: Any) -> list[Finding]:
-    return list(doctor.cloud_findings(facts, Budgets(Budget(**limits))))
+    return list(checks.cloud_findings(facts, Budgets(Budget(**limits))))
 
 
 def test_a_cloud_is_asked_for_its_key_its_offers_and_against_the_budget() -> None:
@@ -101,9 +102,9 @@ def test_a_cloud_is_asked_for_its_key_its_offers_and_against_the_budget() -> Non
 
 
 def test_money_without_a_limit_is_warned_of() -> None:
-    assert [f.verdict for f in doctor.budget_findings(Budgets(Budget(per_hour_usd=1)), pays=True)] == [Verdict.WARNING]
-    assert [f.verdict for f in doctor.budget_findings(Budgets(Budget(per_day_usd=9)), pays=True)] == [Verdict.GOOD]
-    assert [f.detail for f in doctor.budget_findings(Budgets(), pays=False)] == ["nothing here costs money"]
+    assert [f.verdict for f in checks.budget_findings(Budgets(Budget(per_hour_usd=1)), pays=True)] == [Verdict.WARNING]
+    assert [f.verdict for f in checks.budget_findings(Budgets(Budget(per_day_usd=9)), pays=True)] == [Verdict.GOOD]
+    assert [f.detail for f in checks.budget_findings(Budgets(), pays=False)] == ["nothing here costs money"]
 
 
 @pytest.mark.parametrize(
@@ -117,15 +118,15 @@ def test_money_without_a_limit_is_warned_of() -> None:
 def test_results_that_could_not_come_back_are_found_before_they_are_paid_for(
     storage_uri: str, api: str, verdict: Verdict
 ) -> None:
-    assert doctor.reach_finding(storage_uri, {"runpod": api}).verdict is verdict
-    assert doctor.reach_finding(storage_uri, {}).verdict is Verdict.GOOD
+    assert checks.reach_finding(storage_uri, {"runpod": api}).verdict is verdict
+    assert checks.reach_finding(storage_uri, {}).verdict is Verdict.GOOD
 
 
 def test_a_key_in_clear_text_is_warned_of() -> None:
-    assert doctor.access_finding("http://aima.example", "").verdict is Verdict.WARNING
-    assert doctor.access_finding("http://127.0.0.1:8000", "").verdict is Verdict.GOOD
-    assert doctor.access_finding("https://aima.example", "").verdict is Verdict.GOOD
-    assert doctor.access_finding("https://aima.example", "does not answer").verdict is Verdict.BAD
+    assert checks.access_finding("http://aima.example", "").verdict is Verdict.WARNING
+    assert checks.access_finding("http://127.0.0.1:8000", "").verdict is Verdict.GOOD
+    assert checks.access_finding("https://aima.example", "").verdict is Verdict.GOOD
+    assert checks.access_finding("https://aima.example", "does not answer").verdict is Verdict.BAD
 
 
 def test_the_probes_look_at_the_real_things(tmp_path: Path) -> None:
@@ -151,8 +152,8 @@ def test_the_probes_say_what_is_wrong(tmp_path: Path) -> None:
     assert "secret" not in database.name + database.error
     assert "NotADirectoryError" in probes.look_at_storage(broken).error
     assert probes.look_at_access(broken)
-    assert doctor.backend_finding(database, "start it").mend == "start it"
-    assert doctor.backend_finding(BackendFacts("storage", "/s", 0.002), "").detail == "/s answers in 2 ms"
+    assert checks.backend_finding(database, "start it").mend == "start it"
+    assert checks.backend_finding(BackendFacts("storage", "/s", 0.002), "").detail == "/s answers in 2 ms"
     tmp_path.chmod(0o755)
     assert probes.look_at_machine(broken).exposed == [str(tmp_path)]
 
@@ -164,7 +165,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **variables: str) 
     own = {"HOME": str(tmp_path), "AIMA_STATE_DIR": str(tmp_path / "state"), "AIMA_HTTP__PORT": "0"}
     for name, value in (own | variables).items():
         monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(cli.app, ["doctor", "--json"])
+    done = CliRunner().invoke(main.app, ["doctor", "--json"])
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["ok"] == (done.exit_code == 0), done.output
     return done.exit_code, {finding["subject"]: finding for finding in report["findings"]}

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import embedded
-from cluster.settings import Settings
-from cluster.state import ClusterCard, StateDir
+from cluster.config.schema import Settings
+from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.local import embedded
 
 CARD = ClusterCard("aima-none", "127.77.0.9", 10_512, "http://127.0.0.1:9", "http://127.0.0.1:9", 0.0)
 

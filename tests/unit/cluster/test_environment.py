@@ -1,6 +1,6 @@
 """What processes that run other people's code inherit."""
 
-from cluster.environment import storage_access, without_secrets
+from cluster.config.child_environment import storage_access, without_secrets
 
 
 def test_only_what_programs_need_is_handed_on() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cluster.fleet_reader import FleetReader
-from cluster.head_memory import has_own_container, of_container, of_processes
+from cluster.head.memory import has_own_container, of_container, of_processes
+from cluster.service.fleet_client import FleetReader
 from serve_apps.metrics import Memory
 
 
@@ -57,9 +57,9 @@ def test_a_container_with_a_limit_is_its_working_set(tmp_path: Path) -> None:
 
 def test_a_container_is_the_heads_own_when_its_first_process_is_the_head(tmp_path: Path) -> None:
     first = tmp_path / "cmdline"
-    first.write_bytes(b"/usr/bin/python\0-m\0cluster.head\0")
+    first.write_bytes(b"/usr/bin/python\0-m\0cluster.head.start\0")
     assert has_own_container(first)
-    first.write_bytes(b"bash\0-c\0python -m cluster.head\0")
+    first.write_bytes(b"bash\0-c\0python -m cluster.head.start\0")
     assert not has_own_container(first)
     assert not has_own_container(tmp_path / "missing")
 

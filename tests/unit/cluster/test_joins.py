@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.joins import TOKEN_LIFETIME_S, Joins, Refused
+from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins, Refused
 
 
 class Clock:

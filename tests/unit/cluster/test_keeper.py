@@ -11,18 +11,18 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster import keeper
+from cluster.head import supervisor
 from tests.waiting import wait_until
 
-# What `cluster.head` does: adopt, start something that starts Ray's processes and ends, become the keeper.
+# What `cluster.head.start` does: adopt, start something that starts Ray's processes and ends, become the supervisor.
 _HEAD = """
 import subprocess, sys
-from cluster import keeper
-keeper.adopt_orphans()
+from cluster.head import supervisor
+supervisor.adopt_orphans()
 pids = subprocess.run([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, check=True).stdout
 sys.stdout.buffer.write(pids)
 sys.stdout.flush()
-keeper.become()
+supervisor.become()
 """
 
 
@@ -89,11 +89,11 @@ def test_told_to_end_it_ends_everything_and_calls_that_success() -> None:
 
 _PARENT = """
 import subprocess, sys
-from cluster import keeper
+from cluster.head import supervisor
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE)
 child.stdout.readline()
-keeper.end_children(grace_s=0.2)
-print(keeper.children())
+supervisor.end_children(grace_s=0.2)
+print(supervisor.children())
 """
 _CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.{}); print(1, flush=True); time.sleep(600)"
 
@@ -108,24 +108,24 @@ def test_what_does_not_end_when_told_is_killed(answer: str) -> None:
 def test_it_knows_its_own_children_only() -> None:
     with subprocess.Popen(["sleep", "600"]) as process:
         try:
-            assert keeper.children()[process.pid] == "sleep"
-            assert os.getpid() not in keeper.children()
-            assert os.getppid() not in keeper.children()
+            assert supervisor.children()[process.pid] == "sleep"
+            assert os.getpid() not in supervisor.children()
+            assert os.getppid() not in supervisor.children()
         finally:
             process.kill()
 
 
 _WATCHED = """
 import subprocess, sys, time
-from cluster import keeper
+from cluster.head import supervisor
 well = subprocess.Popen(["true"])
-print(keeper.one_has_failed())
+print(supervisor.one_has_failed())
 stays = subprocess.Popen(["sleep", "600"])
 bad = subprocess.Popen(["sh", "-c", "exit 3" if "exit" in sys.argv else "kill -9 $$"])
-while not keeper.one_has_failed():
+while not supervisor.one_has_failed():
     time.sleep(0.01)
-print(keeper.one_has_failed(), flush=True)
-sys.exit(keeper.keep())
+print(supervisor.one_has_failed(), flush=True)
+sys.exit(supervisor.keep())
 """
 
 
@@ -146,11 +146,11 @@ while :; do sleep 0.05; done
 """
 _TWO = """
 import subprocess, sys
-from cluster import keeper
+from cluster.head import supervisor
 for path in sys.argv[1:]:
     subprocess.Popen([path], stdout=subprocess.PIPE).stdout.readline()
-keeper.end_children(grace_s=10)
-print(keeper.children())
+supervisor.end_children(grace_s=10)
+print(supervisor.children())
 """
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cluster.lanes import segments_per_worker
-from cluster.settings import NodeTypeSettings, OverlaySettings, ScalingSettings, Settings
+from cluster.config.node_resources import segments_per_worker
+from cluster.config.schema import NodeTypeSettings, OverlaySettings, ScalingSettings, Settings
 from pipelines.devices import segments_at_once
 
 

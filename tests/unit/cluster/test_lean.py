@@ -13,13 +13,13 @@ import pytest
 import ray
 from ray._private import ray_constants
 
-import cluster.head_worker
-from cluster import lean
-from cluster.ray_dashboard import look
-from cluster.ray_monitor import refresh_when_changed
+import cluster.ray_patches.head_process
+from cluster.ray_patches import quiet_settings
+from cluster.ray_patches.autoscaler_monitor import refresh_when_changed
+from cluster.ray_patches.dashboard import look
 
 with warnings.catch_warnings(action="ignore"):  # Serve's own
-    from cluster.ray_start import narrowed
+    from cluster.ray_patches.start_head import narrowed
 
 RAY = Path(ray.__file__).parent
 
@@ -33,13 +33,15 @@ def names_of_ray() -> bytes:
     return b"\n".join(path.read_bytes() for path in (*sources, *programs))
 
 
-@pytest.mark.parametrize("name", [name for name in lean.QUIET | lean.SMALL if not name.startswith("MALLOC_")])
+@pytest.mark.parametrize(
+    "name", [name for name in quiet_settings.QUIET | quiet_settings.SMALL if not name.startswith("MALLOC_")]
+)
 def test_ray_knows_the_name(name: str, names_of_ray: bytes) -> None:
     # Its core reads `RAY_` and the name of the setting.
     assert name.encode() in names_of_ray or name.removeprefix("RAY_").encode() in names_of_ray
 
 
-@pytest.mark.parametrize("module", lean.DASHBOARD_MODULES)
+@pytest.mark.parametrize("module", quiet_settings.DASHBOARD_MODULES)
 def test_the_dashboard_has_the_module(module: str) -> None:
     sources = (path.read_text(encoding="utf-8") for path in RAY.glob("dashboard/modules/**/*.py"))
     assert any(f"class {module}(SubprocessModule" in source for source in sources)
@@ -48,7 +50,7 @@ def test_the_dashboard_has_the_module(module: str) -> None:
 def test_the_dashboard_is_started_through_ours_and_told_its_modules() -> None:
     script = RAY / "dashboard/dashboard.py"
     command = narrowed(["python", str(script), "--port=1"], ray_constants.PROCESS_TYPE_DASHBOARD)
-    assert command[:5] == ["python", "-m", "cluster.ray_dashboard", str(script), "--port=1"]
+    assert command[:5] == ["python", "-m", "cluster.ray_patches.dashboard", str(script), "--port=1"]
     assert "--disable-frontend" not in command, "without its page the dashboard opens no port, and takes no jobs"
     options = script.read_text(encoding="utf-8")
     assert all(option.split("=")[0] in options for option in command[5:])
@@ -58,7 +60,7 @@ def test_rays_autoscaler_is_started_through_ours() -> None:
     command = ["python", "-u", str(RAY / "autoscaler/v2/monitor.py"), "--gcs-address=1"]
     assert Path(command[2]).is_file()
     started = narrowed(command, ray_constants.PROCESS_TYPE_MONITOR)
-    assert started == [*command[:2], "-m", "cluster.ray_monitor", *command[2:]]
+    assert started == [*command[:2], "-m", "cluster.ray_patches.autoscaler_monitor", *command[2:]]
 
 
 def test_everything_else_starts_as_ray_wants() -> None:
@@ -68,7 +70,7 @@ def test_everything_else_starts_as_ray_wants() -> None:
 def test_serve_does_without_pandas_and_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pandas", raising=False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    cluster.head_worker.spare_serve()
+    cluster.ray_patches.head_process.spare_serve()
     with pytest.raises(ModuleNotFoundError, match="does without pandas"):
         exec("import pandas", {"__name__": "ray.serve._private.utils"})
     assert importlib.util.find_spec("pandas") is not None
@@ -91,7 +93,7 @@ def test_the_configuration_is_read_when_it_has_changed(tmp_path: Path, monkeypat
     def read(reader: Reader) -> None:
         reader.reads += 1
 
-    monkeypatch.setattr("cluster.ray_monitor._read", read)
+    monkeypatch.setattr("cluster.ray_patches.autoscaler_monitor._read", read)
     path = tmp_path / "autoscaling.yaml"
     path.write_text("a: 1", encoding="utf-8")
     reader = Reader(path)
@@ -124,7 +126,7 @@ def test_the_dashboard_asks_its_modules_rarely_and_sees_a_dead_one_at_once(monke
             counts.append(module.asked)
         return counts
 
-    monkeypatch.setattr("cluster.ray_dashboard._ask", ask)
+    monkeypatch.setattr("cluster.ray_patches.dashboard._ask", ask)
     assert asyncio.run(looks()) == [1] * 30 + [2] * 30 + [3, 4]
 
 
@@ -133,6 +135,13 @@ def test_the_dashboards_own_files_lie_in_rays_directory(tmp_path: Path) -> None:
     script = tmp_path / "dashboard.py"
     script.write_text("from multiprocessing.util import get_temp_dir; print(get_temp_dir(), flush=True)\n")
     (tmp_path / "ray").mkdir()
-    command = [sys.executable, "-m", "cluster.ray_dashboard", str(script), "--port=1", f"--temp-dir={tmp_path / 'ray'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "cluster.ray_patches.dashboard",
+        str(script),
+        "--port=1",
+        f"--temp-dir={tmp_path / 'ray'}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert Path(done.stdout.strip()).parent == tmp_path / "ray"

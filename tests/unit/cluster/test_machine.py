@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import machine
+from cluster.worker import preflight
 
 
 def test_memory_follows_the_containers_limit(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("3221225472\n")
-    assert machine.memory_limit_bytes(tmp_path) == 3 * 1024**3
-    store, tasks = machine.memory_flags(512 * 1024**2, tmp_path, shared=str(tmp_path))
+    assert preflight.memory_limit_bytes(tmp_path) == 3 * 1024**3
+    store, tasks = preflight.memory_flags(512 * 1024**2, tmp_path, shared=str(tmp_path))
     assert store == f"--object-store-memory={512 * 1024**2}"
     assert tasks == f"--memory={int(2.5 * 1024**3 * 0.8)}"
 
@@ -18,28 +18,28 @@ def test_memory_follows_the_containers_limit(tmp_path: Path) -> None:
 def test_an_old_cgroup_is_read_as_well(tmp_path: Path) -> None:
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text("1073741824")
-    assert machine.memory_limit_bytes(tmp_path) == 1024**3
+    assert preflight.memory_limit_bytes(tmp_path) == 1024**3
 
 
 @pytest.mark.parametrize("text", ["max", "9223372036854771712"])
 def test_without_a_limit_it_is_the_machines_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "memory.max").write_text(text)
-    assert machine.memory_limit_bytes(tmp_path) == machine.memory_limit_bytes(tmp_path / "nothing")
+    assert preflight.memory_limit_bytes(tmp_path) == preflight.memory_limit_bytes(tmp_path / "nothing")
 
 
 def test_a_machine_whose_driver_fails_is_unfit_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_MIN_FREE_DISK_BYTES", 0)
+    monkeypatch.setattr(preflight, "_MIN_FREE_DISK_BYTES", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "does not answer" in machine.unfit(needs_gpu=True)
+    assert "does not answer" in preflight.unfit(needs_gpu=True)
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch' >&2\nexit 18\n")
     tool.chmod(0o755)
-    assert "Driver/library version mismatch" in machine.unfit(needs_gpu=True)
+    assert "Driver/library version mismatch" in preflight.unfit(needs_gpu=True)
     tool.write_text("#!/bin/sh\necho 'NVIDIA L4, 570.1'\n")
-    assert machine.unfit(needs_gpu=True) == ""
-    assert machine.unfit(needs_gpu=False) == ""
+    assert preflight.unfit(needs_gpu=True) == ""
+    assert preflight.unfit(needs_gpu=False) == ""
 
 
 def test_a_full_disk_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_MIN_FREE_DISK_BYTES", 10**18)
-    assert "GiB of disk are free" in machine.unfit(needs_gpu=False)
+    monkeypatch.setattr(preflight, "_MIN_FREE_DISK_BYTES", 10**18)
+    assert "GiB of disk are free" in preflight.unfit(needs_gpu=False)

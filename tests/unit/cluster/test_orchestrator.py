@@ -14,10 +14,10 @@ from ray.autoscaler.v2.schema import NodeInfo, NodeUsage, ResourceUsage
 from autoscaler.ray_gcs import RayGcs
 from autoscaler.ray_node_provider import RayNodeProvider
 from autoscaler.types import DRAINING, IntentState
-from cluster.orchestrator import Orchestrator, create_app
+from cluster.config.schema import Settings
+from cluster.config.state_directory import TOKENS, ClusterCard, StateDir
+from cluster.orchestrator.process import Orchestrator, create_app
 from cluster.overlay.addresses import node_address
-from cluster.settings import Settings
-from cluster.state import TOKENS, ClusterCard, StateDir
 
 CALLS: dict[str, tuple[str, str, Any]] = {
     "list nodes": ("GET", "/v1/nodes", None),

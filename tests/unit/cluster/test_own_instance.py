@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.own_instance import OwnInstance, detect, end
+from cluster.worker.self_termination import OwnInstance, detect, end
 from tests.ending_cloud import ending_cloud
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.pod import PodError, fixed_card, prepare
-from cluster.settings import HttpSettings, Settings
-from cluster.state import TOKENS, StateDir
+from cluster.config.schema import HttpSettings, Settings
+from cluster.config.state_directory import TOKENS, StateDir
+from cluster.head.kubernetes_entrypoint import PodError, fixed_card, prepare
 
 ENVIRONMENT = {"AIMA_CLUSTER": "aima"}
 
@@ -63,8 +63,8 @@ def test_what_else_is_missing_is_named(settings: Settings) -> None:
 
 def test_as_a_program_it_says_so_in_one_line(tmp_path: Path) -> None:
     environment = {"AIMA_STATE_DIR": str(tmp_path), "AIMA_CLUSTER": "aima", "PYTHONPATH": str(Path.cwd())}
-    command = [sys.executable, "-m", "cluster.pod", "head"]
+    command = [sys.executable, "-m", "cluster.head.kubernetes_entrypoint", "head"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("cluster.pod: ")
+    assert done.stderr.startswith("cluster.head.kubernetes_entrypoint: ")
     assert "mount the secret aima-tokens" in done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cluster.processes import MARKER, head_processes, processes
+from cluster.local.processes import MARKER, head_processes, processes
 
 CLUSTER = f"aima-test-{os.getpid()}"
 

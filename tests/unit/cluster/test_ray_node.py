@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ray._private import log_monitor, ray_constants, services
 
-from cluster import ray_node
-from cluster.ray_node import CALM, WARM, Turn
-from cluster.ray_start_worker import narrowed
-from cluster.warm_worker import rest_s
+from cluster.ray_patches.preloaded_worker import rest_s
+from cluster.ray_patches.start_worker import narrowed
+from cluster.worker import ray_node
+from cluster.worker.ray_node import CALM, WARM, Turn
 
 RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
 
@@ -36,7 +36,7 @@ def test_nodes_with_a_gpu_start_with_processes_that_import_what_models_need(
     flags = ["--num-cpus=4", f"--num-gpus={gpus}", "--address=127.77.0.1:1"]
     ray_node.start("one", {"ray_start_flags": flags, "ray_token": "t", "node_type": "n", "drain_s": 1, "grace_s": 9})
     assert {name: value for name, value in started.items() if name in WARM} == warm
-    assert started["command"][:4] == [sys.executable, "-m", "cluster.ray_start_worker", "start"]
+    assert started["command"][:4] == [sys.executable, "-m", "cluster.ray_patches.start_worker", "start"]
     assert started["command"][-3:] == flags
 
 
@@ -64,7 +64,7 @@ def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:
 
 def test_warming_up_imports_what_models_need_until_there_is_work_and_touches_no_gpu() -> None:
     code = (
-        "import sys, cluster.warm_worker as warm\n"
+        "import sys, cluster.ray_patches.preloaded_worker as warm\n"
         "from ray._raylet import setproctitle\n"
         "setproctitle('ray::MapWorker')\n"
         "warm.warm_up(0.0).join()\n"

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from autoscaler.fleet.reconciler import Reconciler
-from cluster.gateway import ReconcilerFleet
+from cluster.orchestrator.overlay_server import ReconcilerFleet
 from cluster.overlay.spoke import Spoke
-from cluster.rented import Ending, Rented
+from cluster.worker.rented_entrypoint import Ending, Rented
 
 
 class Line:

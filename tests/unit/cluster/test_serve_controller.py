@@ -8,14 +8,14 @@ import pytest
 import ray
 from ray._common.utils import import_attr
 
-from cluster import lean
+from cluster.ray_patches import quiet_settings
 
 with warnings.catch_warnings(action="ignore"):  # Serve's own
     from ray.serve._private import controller
     from ray.serve._private.application_state import ApplicationStateManager
     from ray.serve.schema import ApplicationStatus
 
-    from cluster.serve_controller import BUSY_S, QUIET_S, paced
+    from cluster.ray_patches.serve_controller import BUSY_S, QUIET_S, paced
 
 SERVE = Path(ray.__file__).parent / "serve/_private"
 
@@ -66,7 +66,7 @@ def test_looks_often_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -
 def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
     monkeypatch.setattr(ApplicationStateManager, "update", looks.append)
-    import_attr(lean.QUIET["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
+    import_attr(quiet_settings.QUIET["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
     ApplicationStateManager.update(seen := applications("RUNNING"))
     assert looks == [seen]
     source = (SERVE / "controller.py").read_text(encoding="utf-8")

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from cluster.status_view import events_view
+from cluster.cli.status_table import events_view
 
 
 def test_events_name_what_they_are_about_and_why() -> None:

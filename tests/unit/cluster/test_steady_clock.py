@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cluster.joins import TOKEN_LIFETIME_S, Joins
+from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins
 from cluster.steady_clock import KEPT, SteadyClock, _boot, _since_boot, install
 
 with warnings.catch_warnings(action="ignore"):  # Serve's own
@@ -143,7 +143,10 @@ def test_serve_lets_an_idle_replica_go_in_time_whatever_the_wall_clock_does(
     assert time.time_ns() == pytest.approx(machine.clock() * 1e9)
 
 
-@pytest.mark.parametrize("started", ["import cluster.head_worker", "import cluster.ray_monitor as m; m.main()"])
+@pytest.mark.parametrize(
+    "started",
+    ["import cluster.ray_patches.head_process", "import cluster.ray_patches.autoscaler_monitor as m; m.main()"],
+)
 def test_rays_processes_on_the_head_go_by_the_time_that_was_kept(tmp_path: Path, started: str) -> None:
     kept, script = tmp_path / "clock.json", tmp_path / "script.py"
     clock = SteadyClock()

@@ -8,7 +8,7 @@ import pytest
 from autoscaler.clouds.fake import Fault, Provider
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Instance, InstanceStatus
-from cluster.sweep import Swept, sweep
+from cluster.orchestrator.sweep import Swept, sweep
 
 
 class Clouds:

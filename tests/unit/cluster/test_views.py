@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.views import print_findings, print_hits
+from cluster.client.rendering import print_findings, print_hits
 
 
 def test_a_hit_shows_what_was_looked_for_and_not_only_the_frames_best_guess() -> None:

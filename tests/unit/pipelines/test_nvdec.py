@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("av")
 
-from cluster.processes import words
+from cluster.local.processes import words
 from pipelines.batch_command import parse
 from pipelines.decode import FrameRequest, choose_decoder
 from pipelines.decode_nvdec import GpuDecoder, NvdecDecoder, nvdec_objection, prove

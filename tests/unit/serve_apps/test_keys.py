@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from cluster.cli import app
+from cluster.cli.main import app
 from serve_apps.auth import _REMEMBERED_S
 from serve_apps.keys import Scope
 from tests.service import Running, problem

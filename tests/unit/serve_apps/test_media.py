@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from cluster.database import open_engine
+from cluster.storage.database import open_engine
 from serve_apps.api import create_app
 from serve_apps.context import Service
 from serve_apps.media_policy import MediaPolicy

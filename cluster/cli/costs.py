@@ -1,0 +1,116 @@
+"""`aima costs`: what idling costs, what an analysis costs, and when something else would be cheaper; what was spent."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cluster.cli.terminal import ConfigOption, finish, open_client
+from cluster.costs.model import Bill, GpuUse
+from cluster.costs.report import Report, report
+
+app = typer.Typer()
+# Tables are Markdown on standard output, for documents; wide enough that no line of ours wraps.
+_console = Console(width=140)
+
+
+@app.command()
+def costs(
+    prices: Annotated[Path | None, typer.Option(help="Another price table (YAML).")] = None,
+    configuration: Annotated[Path | None, typer.Option(help="Another configuration (YAML).")] = None,
+    gpu: Annotated[str, typer.Option(help="A GPU of the price table.")] = "RTX 4090",
+    work_s: Annotated[float, typer.Option(min=0.001, help="Seconds of work per purchase.")] = 300.0,
+    boot_s: Annotated[float, typer.Option(min=0, help="Billed seconds until a bought GPU works.")] = 25.0,
+    tail_s: Annotated[float, typer.Option(min=0, help="Billed seconds after the last result.")] = 10.0,
+    usd_per_eur: Annotated[float | None, typer.Option(min=0.01, help="Instead of the table's assumption.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw it (PNG or SVG; needs the extra `plot`).")] = None,
+    spent: Annotated[bool, typer.Option("--spent", help="What this cluster has really spent, instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what a month of idling and an analysis cost, from a dated price table, beside the founding estimates."""
+    if spent:
+        with open_client(config) as client:
+            told = client.costs()
+        if not as_json:
+            _print_spent(told)
+        finish(told, as_json)
+        return
+    found = report(prices, configuration, gpu, GpuUse(boot_s, work_s, tail_s), usd_per_eur)
+    if plot is not None:
+        from cluster.costs.plot import draw  # noqa: PLC0415 - matplotlib is for those who draw
+
+        draw(found, plot)
+    if as_json:
+        sys.stdout.write(json.dumps(found.to_json()) + "\n")
+        return
+    _console.print(f"Prices of {found.dated}; months of {found.hours_per_month:g} hours.\n")
+    _print_summary(found)
+    _print_comparison(found.to_json())
+    for bill in (*found.estimates, *found.idle):
+        _print_bill(bill)
+
+
+def _print_spent(told: Mapping[str, Any]) -> None:
+    """By cloud and in all, against the limits; then what analyses have used of it."""
+    table = Table(title=f"Since {told['since'][:10]}", title_justify="left", box=box.MARKDOWN)
+    for name in ("machines of", "USD per hour, now", "USD today", "USD this month"):
+        table.add_column(name, justify="left" if name == "machines of" else "right")
+    for cloud, scope in (*told["by_cloud"].items(), ("all clouds", told)):
+        limits = scope["limits"]
+        cells = [
+            _against(scope[what], limits[limit])
+            for what, limit in (
+                ("burn_usd_per_hour", "per_hour_usd"),
+                ("day_usd", "per_day_usd"),
+                ("month_usd", "per_month_usd"),
+            )
+        ]
+        table.add_row(cloud, *cells)
+    _console.print(table)
+    each = "" if told["usd_per_media_minute"] is None else f", {told['usd_per_media_minute']:.4f} USD for each"
+    minutes = f"{told['media_minutes']:.1f} minutes of media{each}"
+    _console.print(f"Analyses have used {told['analyses_usd']:.4f} USD for {minutes}.")
+    for key, usd in told["by_key"].items():
+        _console.print(f"  key {key}: {usd:.4f} USD")
+    for warning in told["warnings"]:
+        _console.print(f"! {warning}")
+
+
+def _against(usd: float | None, limit: float | None) -> str:
+    return ("unknown" if usd is None else f"{usd:.4f}") + ("" if limit is None else f" of {limit:g}")
+
+
+def _print_summary(found: Report) -> None:
+    table = Table(title="A month of idling", title_justify="left", box=box.MARKDOWN)
+    for name in ("configuration", "per month", f"USD (at {found.usd_per_eur:g} per EUR)"):
+        table.add_column(name, justify="left" if name == "configuration" else "right")
+    for bill in (*found.estimates, *found.idle):
+        table.add_row(bill.title, f"{bill.per_month:.0f} {bill.currency}", f"{found.in_usd(bill):.0f}")
+    _console.print(table)
+
+
+def _print_bill(bill: Bill) -> None:
+    table = Table(title=bill.title, title_justify="left", box=box.MARKDOWN)
+    table.add_column("item")
+    table.add_column(f"{bill.currency} per month", justify="right")
+    table.add_column("price from")
+    for item in bill.items:
+        table.add_row(item.name, f"{item.per_month:.2f}", item.source)
+    table.add_row("**together**", f"**{bill.per_month:.2f}**", "")
+    _console.print(table)
+
+
+def _print_comparison(found: Mapping[str, Any]) -> None:
+    table = Table(title="On demand", title_justify="left", box=box.MARKDOWN)
+    table.add_column("question")
+    table.add_column("answer", justify="right")
+    for question, answer in found["answers"].items():
+        table.add_row(question, answer)
+    _console.print(table)

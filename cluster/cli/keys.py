@@ -1,0 +1,60 @@
+"""`aima keys`: who may use the API, how often and for how much."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cluster.cli.terminal import ConfigOption, JsonFlag, console, finish
+from cluster.config.loader import load_settings
+from cluster.storage import api_keys
+from serve_apps.keys import Scope
+
+_USUAL = (Scope.READ, Scope.SUBMIT)
+keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer()
+app.add_typer(keys_app, name="keys")
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[Scope] | None, typer.Option(help="May be given again; default: read and submit.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="At most so many; unset: no limit.")] = None,
+    budget_usd_per_month: Annotated[float | None, typer.Option(min=0, help="Then it may submit no more.")] = None,
+    valid_days: Annotated[float | None, typer.Option(min=0.001, help="Unset: until it is revoked.")] = None,
+    as_json: JsonFlag = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a key. Its token is shown now and never again: only a hash of it is kept."""
+    with api_keys.open_keys(load_settings(config)) as opened:
+        made = api_keys.create(opened, name, scope or _USUAL, requests_per_minute, budget_usd_per_month, valid_days)
+    if not as_json:
+        console.print(
+            f"{made['id']} ({name}): {', '.join(made['scopes'])}. Its token, shown only now:", highlight=False
+        )
+        typer.echo(made["token"])
+    finish(made, as_json)
+
+
+@keys_app.command("list")
+def show(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
+    """Show all keys, the revoked ones too; never their tokens."""
+    with api_keys.open_keys(load_settings(config)) as opened:
+        found = [api_keys.report(key) for key in opened.all()]
+    table = Table("id", "name", "scopes", "a minute", "USD a month", "created", "ends")
+    for key in found:
+        ends = f"revoked {key['revoked_at']}" if key["revoked_at"] else key["expires_at"] or ""
+        limits = [str(key[limit] or "") for limit in ("requests_per_minute", "budget_usd_per_month")]
+        table.add_row(key["id"], key["name"], ", ".join(key["scopes"]), *limits, key["created_at"], ends)
+    console.print(table)
+    finish({"keys": found}, as_json)
+
+
+@keys_app.command()
+def revoke(key_id: str, as_json: JsonFlag = False, config: ConfigOption = None) -> None:
+    """End a key for good; it is refused within seconds."""
+    with api_keys.open_keys(load_settings(config)) as opened:
+        api_keys.revoke(opened, key_id)
+    console.print(f"{key_id} is revoked", highlight=False)
+    finish({"id": key_id, "revoked": True}, as_json)

@@ -1,0 +1,84 @@
+"""One-time join tokens: what a bought machine shows to become a node, once, within minutes."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.config.state_directory import write_private
+
+TOKEN_LIFETIME_S = 900.0
+
+
+class Refused(PermissionError):
+    """The token is unknown, used, expired or belongs to another name."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    digest: bytes
+    expires_at: float
+
+
+class Joins:
+    """Issues and redeems tokens. Only digests are kept; in `path`, so that who boots while we restart gets in."""
+
+    def __init__(self, clock: Callable[[], float], path: Path | None = None) -> None:
+        self._clock, self._path = clock, path
+        self._pending = _load(path)
+        self._reporters: dict[str, bytes] = {}
+
+    def issue(self, name: str) -> str:
+        """A token with which instance `name` can join once within 15 minutes."""
+        token = secrets.token_urlsafe(32)
+        now = self._clock()
+        self._pending = {n: pending for n, pending in self._pending.items() if pending.expires_at > now}
+        self._pending[name] = _Pending(_digest(token), now + TOKEN_LIFETIME_S)
+        self._save()
+        return token
+
+    def expects(self, name: str, token: str) -> bool:
+        """Whether `name` could join with this token now; it is not used up."""
+        pending = self._pending.get(name)
+        return (
+            pending is not None
+            and secrets.compare_digest(pending.digest, _digest(token))
+            and self._clock() <= pending.expires_at
+        )
+
+    def redeem(self, name: str, token: str) -> str:
+        """Use up `name`'s token; returns the token it reports its progress with. Raises Refused."""
+        pending = self._pending.get(name)
+        if pending is None or not secrets.compare_digest(pending.digest, _digest(token)):
+            raise Refused(f"no join is expected from {name} with this token")
+        del self._pending[name]
+        self._save()
+        if self._clock() > pending.expires_at:
+            raise Refused(f"the join token of {name} has expired")
+        report_token = secrets.token_urlsafe(32)
+        self._reporters[name] = _digest(report_token)
+        return report_token
+
+    def check_report(self, name: str, report_token: str) -> None:
+        """Raises Refused unless `report_token` is the one `name` was given."""
+        expected = self._reporters.get(name)
+        if expected is None or not secrets.compare_digest(expected, _digest(report_token)):
+            raise Refused(f"{name} may not report with this token")
+
+    def _save(self) -> None:
+        if self._path is not None:
+            pending = {name: [p.digest.hex(), p.expires_at] for name, p in self._pending.items()}
+            write_private(self._path, json.dumps(pending))
+
+
+def _load(path: Path | None) -> dict[str, _Pending]:
+    if path is None or not path.exists():
+        return {}
+    pending = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _Pending(bytes.fromhex(digest), expires_at) for name, (digest, expires_at) in pending.items()}
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
