@@ -1,47 +1,13 @@
-"""One segment's sound, cut where nobody speaks, so that each word comes once, and whole; and `python -m
-pipelines.audio`, a batch job."""
+"""`python -m pipelines.audio --input ... --output ...`: a batch job on sound. See pipelines/batch/."""
 
-import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from pipelines.analyzers.voice import speech_ranges
-from pipelines.decode_audio import read_samples
-from pipelines.errors import MediaError
-from pipelines.samples import Samples, cut_near
-from pipelines.sampling import Segment
-
-_WINDOW_S = 3.0  # how far a border may move
-
-
-Read = Callable[[str, float, float], tuple[Samples, MediaError | None]]
-
-
-def segment_samples(uri: str, segment: Segment, read: Read = read_samples) -> tuple[Samples, MediaError | None]:
-    """The sound of a segment whose borders were moved into pauses, and the damage that ended it early, if any.
-
-    Both neighbours of a border hear the same seconds around it, so both move it to the same pause: nothing is heard
-    twice, nothing missed. Segments shorter than 6 s keep their borders. `read` reads sound, in a process of its own for
-    instance. Raises MediaError where there is no sound.
-    """
-    moves = segment.end_s - segment.start_s >= 2 * _WINDOW_S
-    around = segment.widened(_WINDOW_S)
-    samples, damage = read(uri, around.start_s, math.inf if segment.last else around.end_s)
-    start_s = _moved(segment.start_s, samples) if moves and segment.start_s > 0 else segment.start_s
-    end_s = math.inf if segment.last else segment.end_s
-    end_s = _moved(end_s, samples) if moves and not segment.last else end_s
-    return samples.between(start_s, end_s), damage
-
-
-def _moved(border_s: float, samples: Samples) -> float:
-    window = samples.between(border_s - _WINDOW_S, border_s + _WINDOW_S)
-    return cut_near(border_s, (window.start_s, window.end_s), speech_ranges(window))
+from pipelines.batch.command_line import main as batch_main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The batch job's command line; see pipelines.batch."""
-    from pipelines.batch_command import main as batch_main  # noqa: PLC0415
-
+    """Run the job; the process's exit code."""
     return batch_main(arguments, "audio", ("transcript", "speech"))
 
 

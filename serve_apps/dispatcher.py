@@ -12,11 +12,11 @@ from typing import Any
 
 from pipelines import logs
 from pipelines.errors import MediaError, MediaUnavailable
-from pipelines.fitting import fitting
-from pipelines.sampling import Segment, plan_segments
-from pipelines.segment_task import SegmentTask
-from pipelines.sinks import part_name
-from pipelines.sources import MediaInfo
+from pipelines.media.sampling import Segment, plan_segments
+from pipelines.media.sources import MediaInfo
+from pipelines.records.sinks import part_name
+from pipelines.segments.applicability import fitting
+from pipelines.segments.task import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.dispatch_policy import DispatchPolicy, wanted_workers
 from serve_apps.measures import OUTAGES, Measures, cause_of

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from pipelines.http_file import public_only
-from pipelines.public_hosts import NotPublic, addresses_of, public_address
+from pipelines.media.http_file import public_only
+from pipelines.media.public_hosts import NotPublic, addresses_of, public_address
 
 _WAYS = "give an absolute path, file://, http://, https:// or s3://"
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.reading_ahead import read_ahead
+from pipelines.records.read_ahead import read_ahead
 from serve_apps.objects import Objects
 from serve_apps.store import Analysis, Part
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from pipelines.errors import MediaError
-from pipelines.sources import MediaInfo
+from pipelines.media.sources import MediaInfo
 
 _AT_ONCE = 2
 _REMEMBERED = 512

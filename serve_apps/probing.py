@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipelines.sources import MediaInfo, picture_info, read_head
+from pipelines.media.sources import MediaInfo, picture_info, read_head
 
 Probe = Callable[[str], MediaInfo]
 

@@ -12,7 +12,7 @@ import anyio
 import httpcore
 import httpx
 
-from pipelines.public_hosts import NotPublic, addresses_of, public_address
+from pipelines.media.public_hosts import NotPublic, addresses_of, public_address
 
 
 class PublicBackend(httpcore.AsyncNetworkBackend):

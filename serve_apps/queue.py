@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from pipelines.sampling import Segment
+from pipelines.media.sampling import Segment
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.store import Analysis
 

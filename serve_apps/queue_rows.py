@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from pipelines.sampling import Segment
+from pipelines.media.sampling import Segment
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
 from serve_apps.tables import analyses

@@ -1,7 +1,7 @@
 """What lies beside the parts of a media item once all of it is done: insights.json, and last of all manifest.json.
 
-The same files as batch jobs leave (pipelines/results.py). Which analyses have theirs is in the database: after a
-crash, or while the storage is away, nothing is forgotten, and what is written twice is the same.
+The same files as batch jobs leave (pipelines/records/results.py). Which analyses have theirs is in the database:
+after a crash, or while the storage is away, nothing is forgotten, and what is written twice is the same.
 """
 
 import logging
@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Engine, select, update
 
 from pipelines.errors import file_name
-from pipelines.results import write_results_to
+from pipelines.records.results import write_results_to
 from serve_apps.analyses import FINISHED, SegmentState
 from serve_apps.context import Service
 from serve_apps.objects import Objects

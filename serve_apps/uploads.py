@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from sqlalchemy import Engine, delete, select, update
 
-from pipelines.media_types import sniff
+from pipelines.media.media_types import sniff
 from serve_apps.objects import Objects
 from serve_apps.tables import reading, uploads, writing
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.sinks import PART_TYPE
+from pipelines.records.sinks import PART_TYPE
 from serve_apps.objects import Objects
 
 

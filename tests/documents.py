@@ -14,7 +14,7 @@ DOCUMENTS = (
     "cluster/OPERATING.md",
     "cluster/overlay/SECURITY.md",
     "k8s/README.md",
-    "pipelines/ADDING_AN_ANALYZER.md",
+    "pipelines/analyzers/ADDING_AN_ANALYZER.md",
 )
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _PARTS = re.compile(r"\s(?:&&|\|\||\||;)\s")

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pipelines import decode_nvdec
-from pipelines.container import open_video
-from pipelines.decode_nvdec import GpuDecoder
-from pipelines.packets import PacketReader
+from pipelines.media.container import open_video
+from pipelines.media.decoders import nvdec
+from pipelines.media.decoders.nvdec import GpuDecoder
+from pipelines.media.decoders.packets import PacketReader
 
 
 class Nv12Reader(PacketReader):
@@ -44,4 +44,4 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, fails_at: int = -1, loses: int = -
             yield reader
 
     monkeypatch.setattr(GpuDecoder, "_opened", opened)
-    monkeypatch.setattr(decode_nvdec, "nvdec_objection", lambda: "")
+    monkeypatch.setattr(nvdec, "nvdec_objection", lambda: "")

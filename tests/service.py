@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 from cluster.storage.database import open_engine
 from cluster.storage.object_storage import open_storage
 from pipelines.errors import MediaError
-from pipelines.public_hosts import addresses_of
-from pipelines.sampling import plan_segments
-from pipelines.sinks import write_part
-from pipelines.sources import MediaInfo
+from pipelines.media.public_hosts import addresses_of
+from pipelines.media.sampling import plan_segments
+from pipelines.media.sources import MediaInfo
+from pipelines.records.sinks import write_part
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.auth import Gate

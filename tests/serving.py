@@ -17,9 +17,9 @@ from fastapi import FastAPI
 
 from cluster.storage.database import open_engine
 from cluster.storage.object_storage import open_storage
-from pipelines.analyzers import analyzer_names, check_options, describe
-from pipelines.isolation import DecodeProcesses
-from pipelines.sources import MediaInfo
+from pipelines.analyzers.registry import analyzer_names, check_options, describe
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.catalog import AnalyzerInfo, Catalog

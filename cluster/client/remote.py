@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cluster.client.local import find_cluster
-from pipelines.analyzers import check_options, describe
+from pipelines.analyzers.registry import check_options, describe
 
 Frames = npt.NDArray[np.uint8]
 Times = npt.NDArray[np.float64]

@@ -3,7 +3,7 @@
 import json
 
 from cluster.config.schema import RENTED, NodeTypeSettings, Settings
-from pipelines.devices import AT_ONCE_ON_CPUS, segments_at_once
+from pipelines.models.devices import AT_ONCE_ON_CPUS, segments_at_once
 
 CPU_LANE_RESOURCE = "cpu_lane"
 # Of a worker: frames never cross it, so it holds what small objects there are.

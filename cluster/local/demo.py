@@ -10,7 +10,7 @@ from cluster.client import Client
 from cluster.config.schema import Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded, fake_cloud
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 
 ANALYZERS = ("labels", "scenes")
 _ZERO_TIMEOUT_S = 120.0

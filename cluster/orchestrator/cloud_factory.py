@@ -81,8 +81,7 @@ def provider(
 def api_addresses(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """The API root of each cloud that is rented from."""
     return {
-        name: environment.get(_RENTED[name].base_url_variable)
-        or import_module(f"autoscaler.clouds.{name}").BASE_URL
+        name: environment.get(_RENTED[name].base_url_variable) or import_module(f"autoscaler.clouds.{name}").BASE_URL
         for name in cloud_names(settings)
         if name in _RENTED
     }

@@ -4,8 +4,8 @@ import posixpath
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pipelines.analyzers import analyzer_names, check_options, describe
 from pipelines.analyzers.options import ModelFile
+from pipelines.analyzers.registry import analyzer_names, check_options, describe
 from pipelines.errors import InvalidOption
 from serve_apps.analyses import Lane
 from serve_apps.catalog import AnalyzerInfo, Catalog, OptionInfo

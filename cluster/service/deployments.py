@@ -26,8 +26,8 @@ from cluster.storage.database import open_engine
 from cluster.storage.object_storage import open_storage
 from cluster.storage.tickets import open_tickets
 from pipelines import logs
-from pipelines.isolation import DecodeProcesses
-from pipelines.sources import MediaInfo
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import Lane
 from serve_apps.api import create_app
 from serve_apps.auth import Gate

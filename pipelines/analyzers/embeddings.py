@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
 
@@ -46,8 +46,8 @@ class Embeddings(PerFrameAnalyzer):
         """See PerFrameAnalyzer.prepare."""
         import torch  # noqa: PLC0415
 
-        from pipelines.analyzers.efficientnet_lite import load_efficientnet_lite0  # noqa: PLC0415
-        from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0  # noqa: PLC0415
+        from pipelines.models.efficientnet_lite import load_efficientnet_lite0  # noqa: PLC0415
+        from pipelines.models.efficientnet_onnx import CpuEfficientNetLite0  # noqa: PLC0415
 
         if device == "cpu":
             self._features, self.together = CpuEfficientNetLite0().features, False
@@ -71,8 +71,8 @@ def features_by_torch(network: Any, device: str, pixels: NDArray[np.uint8]) -> N
     """uint8 (N, 224, 224, 3) RGB -> float32 (N, 1280), by EfficientNet-Lite0 on the device."""
     import torch  # noqa: PLC0415
 
-    from pipelines.analyzers.classifiers import planes  # noqa: PLC0415
-    from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN  # noqa: PLC0415
+    from pipelines.models.classifiers import planes  # noqa: PLC0415
+    from pipelines.models.efficientnet_lite import DEVIATION, MEAN  # noqa: PLC0415
 
     x = (planes(pixels, device) - MEAN) / DEVIATION
     with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):

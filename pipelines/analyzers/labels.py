@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number, Word
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
 
@@ -52,7 +52,7 @@ class Labels(PerFrameAnalyzer):
 
     def prepare(self, device: str) -> None:
         """See PerFrameAnalyzer.prepare."""
-        from pipelines.analyzers.classifiers import load_classifier  # noqa: PLC0415
+        from pipelines.models.classifiers import load_classifier  # noqa: PLC0415
 
         self._classifier = load_classifier(self._model, device)
         self.together = self._classifier.together

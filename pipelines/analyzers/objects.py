@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Choice, ModelFile, Number, Word
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows, fitted
 from pipelines.errors import file_name
@@ -67,7 +67,7 @@ class Objects(PerFrameAnalyzer):
 
     def prepare(self, device: str) -> None:
         """See PerFrameAnalyzer.prepare."""
-        from pipelines.analyzers.detectors import load_detector  # noqa: PLC0415
+        from pipelines.models.detectors import load_detector  # noqa: PLC0415
 
         self._detector = load_detector(self._model, self._layout, self._labels, device)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.records import described, frame_columns
-from pipelines.batching import SharedModel, frames_at_first
-from pipelines.frames import FrameBatch
-from pipelines.sampling import FramesPerSecond, Segment
+from pipelines.media.frames import FrameBatch
+from pipelines.media.sampling import FramesPerSecond, Segment
+from pipelines.models.batching import SharedModel, frames_at_first
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
-from pipelines.analyzers.onnx_session import open_session
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
-from pipelines.weights import package_file
+from pipelines.models.onnx_session import open_session
+from pipelines.models.weights import package_file
 
 _SHA256 = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
 _MEAN_BGR = np.array([104, 117, 123], np.float32)

@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.records import described, frame_columns
-from pipelines.frames import FrameBatch
-from pipelines.sampling import EveryFrame, Segment
+from pipelines.media.frames import FrameBatch
+from pipelines.media.sampling import EveryFrame, Segment
 
 _WINDOW, _STEP, _MARGIN = 100, 50, 25
 _WINDOWS_AT_ONCE = 4

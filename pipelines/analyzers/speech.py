@@ -2,12 +2,12 @@
 
 import pyarrow as pa
 
-from pipelines.analyzers import Description
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.records import described, range_columns
-from pipelines.analyzers.voice import speech_ranges
-from pipelines.samples import Samples
-from pipelines.sampling import Segment
+from pipelines.media.sampling import Segment
+from pipelines.media.sound import Samples
+from pipelines.models.voice_activity import speech_ranges
 
 
 class Speech:

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.analyzers import Description
-from pipelines.analyzers.onnx_session import threads_per_model
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows, fitted
+from pipelines.models.onnx_session import threads_per_model
 
 
 class Text(PerFrameAnalyzer):

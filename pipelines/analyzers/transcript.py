@@ -8,13 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.analyzers import Description
-from pipelines.analyzers.onnx_session import threads_per_model
+from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import ModelFile, Number, Word
 from pipelines.analyzers.records import described, range_columns
-from pipelines.samples import Samples
-from pipelines.sampling import Segment
-from pipelines.weights import package_file
+from pipelines.media.sampling import Segment
+from pipelines.media.sound import Samples
+from pipelines.models.onnx_session import threads_per_model
+from pipelines.models.weights import package_file
 
 BASE = "whisper-base"
 _PARTS = (  # one model, split over two packages because of the registry's size limit

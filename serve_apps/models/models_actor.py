@@ -18,7 +18,7 @@ class ModelsActor:
     """
 
     def __init__(self, idle_s: float) -> None:
-        from pipelines.devices import pick_device  # noqa: PLC0415
+        from pipelines.models.devices import pick_device  # noqa: PLC0415
 
         self._device = pick_device()
         self._models: dict[str, Any] = {}
@@ -35,8 +35,8 @@ class ModelsActor:
         times_s: npt.NDArray[np.float64],
     ) -> Any:
         """The records (a pyarrow Table) of uint8 (N, H, W, 3) RGB frames, shown at `times_s`, ascending from 0."""
-        from pipelines.frames import FrameBatch  # noqa: PLC0415
-        from pipelines.sampling import Segment  # noqa: PLC0415
+        from pipelines.media.frames import FrameBatch  # noqa: PLC0415
+        from pipelines.media.sampling import Segment  # noqa: PLC0415
 
         with self._busy:
             model = self._model(name, options)
@@ -48,7 +48,7 @@ class ModelsActor:
             return records
 
     def _model(self, name: str, options: Mapping[str, Any]) -> Any:
-        from pipelines.analyzers import load_analyzer  # noqa: PLC0415
+        from pipelines.analyzers.registry import load_analyzer  # noqa: PLC0415
 
         key = f"{name} {json.dumps(dict(options), sort_keys=True)}"
         if key not in self._models:

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any
 
 from pipelines import logs
-from pipelines.devices import AT_ONCE_ON_CPUS
 from pipelines.errors import file_name
-from pipelines.segment_task import SegmentReport, SegmentTask
-from pipelines.video import SegmentAnalyzer
+from pipelines.models.devices import AT_ONCE_ON_CPUS
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
+from pipelines.segments.task import SegmentReport, SegmentTask
 from serve_apps.boot_phases import announce
 
 _log = logging.getLogger(__name__)

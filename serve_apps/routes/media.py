@@ -15,7 +15,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 
-from pipelines.media_types import sniff
+from pipelines.media.media_types import sniff
 from serve_apps.context import Service
 from serve_apps.keys import Scope
 from serve_apps.media_policy import MediaRefused

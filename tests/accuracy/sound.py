@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.analyzers import load_analyzer
-from pipelines.audio import segment_samples
-from pipelines.decode_audio import read_samples
-from pipelines.samples import RATE_HZ, Samples
-from pipelines.sampling import Segment, plan_segments
+from pipelines.analyzers.registry import load_analyzer
+from pipelines.media.decoders.audio import read_samples
+from pipelines.media.sampling import Segment, plan_segments
+from pipelines.media.sound import RATE_HZ, Samples
+from pipelines.segments.segment_sound import segment_samples
 from tests.accuracy.measures import Measure, error_rate
 from tests.sound import speak
 

@@ -23,7 +23,7 @@ from cluster.config.state_directory import StateDir
 from cluster.head.start import ray_environment
 from cluster.local import embedded
 from cluster.local.processes import MARKER, processes
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 
 GOALS = {"read_ratio": 0.5, "submit_p99_s": 1.0}
 _CONNECTIONS = 16

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0
-from pipelines.analyzers.efficientnet_onnx import AT_ONCE, CpuEfficientNetLite0
+from pipelines.models.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0
+from pipelines.models.efficientnet_onnx import AT_ONCE, CpuEfficientNetLite0
 
 _FRAMES, _ROUNDS = 40, 12
 _TORCH_AT_ONCE = 8

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.decode import FrameRequest, frames_per_batch, load_decoder
-from pipelines.decode_nvdec import nvdec_objection
-from pipelines.isolation import DecodeProcesses
-from pipelines.sampling import EveryFrame, FramesPerSecond, Keyframes, Sampling, Segment
+from pipelines.media.decoders.contract import FrameRequest, frames_per_batch, load_decoder
+from pipelines.media.decoders.nvdec import nvdec_objection
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import EveryFrame, FramesPerSecond, Keyframes, Sampling, Segment
 from tests.benchmarks.video import make_clips
 
 CASES: dict[str, tuple[Sampling, int]] = {

@@ -19,7 +19,7 @@ from cluster.config.schema import HttpSettings, ScalingSettings, Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded
 from cluster.local.demo import live_instances
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.waiting import wait_until
 
 ANALYZERS = ("labels", "scenes")

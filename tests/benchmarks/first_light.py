@@ -17,7 +17,7 @@ from cluster.config.schema import HttpSettings, ScalingSettings, Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded
 from cluster.local.demo import live_instances
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.waiting import wait_until
 
 GOALS_S = {"post_to_first_frame": 12.0, "warm_to_first_frame": 0.3, "last_result_to_terminate": 10.0}

@@ -16,11 +16,11 @@ import av
 import numpy as np
 import psutil
 
-from pipelines.isolation import DecodeProcesses
-from pipelines.results import write_results
-from pipelines.sampling import plan_segments
-from pipelines.segment_task import SegmentTask
-from pipelines.video import SegmentAnalyzer
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import plan_segments
+from pipelines.records.results import write_results
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
+from pipelines.segments.task import SegmentTask
 
 _PIECE_S, _FPS = 10, 25
 _REPORTED_EVERY_S = 10.0

@@ -24,7 +24,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 
 GOALS = {"bundles": 0.85}  # of the hand loop's pictures a second
 _LABELLED_TOGETHER = 64
@@ -67,8 +67,8 @@ def hand(pictures: Sequence[str]) -> dict[str, float]:
 
 def bundles(pictures: Sequence[str]) -> dict[str, float]:
     """Bundles as a batch job's actor does them, two at once, records written."""
-    from pipelines.batch_pictures import PICTURES_TOGETHER, PicturesTask, analyse_bundle  # noqa: PLC0415
-    from pipelines.video import SegmentAnalyzer  # noqa: PLC0415
+    from pipelines.batch.still_images import PICTURES_TOGETHER, PicturesTask, analyse_bundle  # noqa: PLC0415
+    from pipelines.segments.segment_analyzer import SegmentAnalyzer  # noqa: PLC0415
 
     started = time.monotonic()
     models = SegmentAnalyzer(device="cpu")
@@ -90,8 +90,8 @@ def job(pictures: Sequence[str]) -> dict[str, float]:
     """The batch job on Ray Data."""
     import ray  # noqa: PLC0415
 
-    from pipelines.batch import run  # noqa: PLC0415
-    from pipelines.batch_job import BatchJob  # noqa: PLC0415
+    from pipelines.batch.job import BatchJob  # noqa: PLC0415
+    from pipelines.batch.run import run  # noqa: PLC0415
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as output:

@@ -27,7 +27,7 @@ import av
 import psutil
 from matplotlib.figure import Figure
 
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.benchmarks.video_peers import PEERS
 
 GOALS = {"serve": 1.05, "ray_data": 1.15}

@@ -41,8 +41,8 @@ class Outcome:
 
 def whole_segment(path: str) -> tuple[Any, Any]:
     """The clip's MediaInfo, and the one Segment that is all of it."""
-    from pipelines.sampling import plan_segments
-    from pipelines.sources import probe
+    from pipelines.media.sampling import plan_segments
+    from pipelines.media.sources import probe
 
     info = probe(path)
     (segment,) = plan_segments(info.duration_s, 1e6)
@@ -51,9 +51,9 @@ def whole_segment(path: str) -> tuple[Any, Any]:
 
 def decoded(path: str, job: Job) -> Iterator[Any]:
     """The clip's sampled frames by the library's exact decoder, in this thread."""
-    from pipelines.decode import FrameRequest, frames_per_batch
-    from pipelines.decode_pyav import PyAvDecoder
-    from pipelines.sampling import parse_sampling
+    from pipelines.media.decoders.contract import FrameRequest, frames_per_batch
+    from pipelines.media.decoders.pyav import PyAvDecoder
+    from pipelines.media.sampling import parse_sampling
 
     info, segment = whole_segment(path)
     size = (job.side, job.side)
@@ -76,7 +76,7 @@ def one_threaded_labels() -> Any:
     """In the thread that calls them only: the other core is busy, too."""
     import torch
 
-    from pipelines.devices import AT_WORK
+    from pipelines.models.devices import AT_WORK
 
     torch.set_num_threads(1)
     for _ in os.sched_getaffinity(0):

@@ -59,10 +59,10 @@ def _start_ray() -> None:
 
 
 def ray_data(job: Job) -> Outcome:
-    """Ours as a batch job: pipelines.batch on Ray Data."""
+    """Ours as a batch job: pipelines.batch.run on Ray Data."""
     _start_ray()
-    from pipelines.batch import run
-    from pipelines.batch_job import BatchJob
+    from pipelines.batch.job import BatchJob
+    from pipelines.batch.run import run
 
     with tempfile.TemporaryDirectory() as output:
         started = time.monotonic()
@@ -76,8 +76,8 @@ def serve(job: Job) -> Outcome:
     _start_ray()
     from ray import serve as ray_serve
 
-    from pipelines.devices import AT_ONCE_ON_CPUS
-    from pipelines.segment_task import SegmentTask
+    from pipelines.models.devices import AT_ONCE_ON_CPUS
+    from pipelines.segments.task import SegmentTask
     from serve_apps.dispatch_policy import GIVEN_AHEAD
     from serve_apps.models.segments import SegmentModel
 

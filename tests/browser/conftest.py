@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.chromium import Visit, chromium, visiting
 from tests.service import TOKEN
 from tests.serving import MACHINE, Served, serving

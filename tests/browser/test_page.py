@@ -10,8 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from pipelines.analyzers import load_analyzer
-from pipelines.sinks import write_part
+from pipelines.analyzers.registry import load_analyzer
+from pipelines.records.sinks import write_part
 from serve_apps.tables import analyses, segments, writing
 from tests.browser.conftest import machine, sample
 from tests.chromium import DESKTOP, PHONE, Visit

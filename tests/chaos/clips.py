@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests import media
 
 

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines.decode import FrameRequest
 from pipelines.errors import MediaError
-from pipelines.isolation import DecodeProcesses
-from pipelines.sampling import EveryFrame, Keyframes, Segment
+from pipelines.media.decoders.contract import FrameRequest
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import EveryFrame, Keyframes, Segment
 from tests.corpus import CORPUS
 
 

@@ -9,14 +9,15 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines import container, decode_pyav
-from pipelines import packets as packets_module
-from pipelines.decode import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
-from pipelines.decode_nvdec import GpuDecoder, nvdec_objection
-from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
-from pipelines.packets import PacketReader, seek
-from pipelines.sampling import (
+from pipelines.media import container
+from pipelines.media.decoders import packets as packets_module
+from pipelines.media.decoders import pyav
+from pipelines.media.decoders.contract import DECODERS, Decoder, FrameRequest, choose_decoder, load_decoder
+from pipelines.media.decoders.nvdec import GpuDecoder, nvdec_objection
+from pipelines.media.decoders.packets import PacketReader, seek
+from pipelines.media.decoders.pyav import PyAvDecoder
+from pipelines.media.sampling import (
     AtMost,
     EveryFrame,
     EveryNth,
@@ -27,7 +28,7 @@ from pipelines.sampling import (
     Within,
     plan_segments,
 )
-from pipelines.sources import probe
+from pipelines.media.sources import probe
 from tests import gpu, media
 
 SIZE = (48, 80)
@@ -146,7 +147,7 @@ def test_only_what_is_needed_is_decoded(clip: media.Clip, monkeypatch: pytest.Mo
         return decode(*arguments)
 
     monkeypatch.setattr(PacketReader, "decode", counted)
-    monkeypatch.delattr(decode_pyav, "sequential")
+    monkeypatch.delattr(pyav, "sequential")
     keyframes = list(shown(PyAvDecoder(), clip, whole(clip), Keyframes()))
     # A keyframe every 12 frames; a broadcast's last group is decoded to its end, where damage would show.
     last_group = 12 if clip.path.suffix == ".ts" else 0
@@ -229,7 +230,7 @@ def test_a_file_whose_origin_is_known_is_opened_once(clip: media.Clip, monkeypat
         opened.append(uri)
         return container.open_video(uri, *arguments)
 
-    monkeypatch.setattr(decode_pyav, "open_video", counted)
+    monkeypatch.setattr(pyav, "open_video", counted)
     found = []
     for origin_pts in (None, probe(str(clip.path)).origin_pts):
         opened.clear()

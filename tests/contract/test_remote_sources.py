@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines.decode import FrameRequest
+from pipelines.batch.inputs import list_media
 from pipelines.errors import MediaError
-from pipelines.inputs import list_media
-from pipelines.isolation import DecodeProcesses
-from pipelines.sampling import EveryFrame, Segment
+from pipelines.media.decoders.contract import FrameRequest
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import EveryFrame, Segment
 from tests import media
 from tests.http_server import RangeServer, served
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from pipelines.sampling import plan_segments
+from pipelines.media.sampling import plan_segments
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.database_queue import DatabaseQueue
 from serve_apps.events import EventKind

@@ -17,9 +17,9 @@ from sqlalchemy import Engine
 pytest.importorskip("av")
 
 from cluster.storage.object_storage import open_storage
-from pipelines.http_put import put_http
-from pipelines.isolation import DecodeProcesses
-from pipelines.sinks import PART_TYPE
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.records.http_put import put_http
+from pipelines.records.sinks import PART_TYPE
 from serve_apps.analyses import AnalysisState, Lane
 from serve_apps.database_queue import DatabaseQueue
 from serve_apps.dispatch_policy import DispatchPolicy
@@ -34,7 +34,7 @@ from tests.guarded_s3 import KEY_ID, REGION, SECRET, Guard, guarded_s3
 
 _WORKER = """
 import json, os, sys
-from pipelines.segment_task import SegmentTask
+from pipelines.segments.task import SegmentTask
 from pipelines.video import SegmentAnalyzer
 assert not [name for name in os.environ if name.startswith("AWS_")], os.environ
 report = SegmentAnalyzer().run(SegmentTask.from_dict(json.load(sys.stdin)))

@@ -76,7 +76,7 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a minute of the sample video, so that something can happen in its middle."""
     import av  # noqa: PLC0415
 
-    from pipelines.sample import sample_video  # noqa: PLC0415
+    from pipelines.media.sample_video import sample_video  # noqa: PLC0415
 
     path = tmp_path_factory.mktemp("media") / "long.mp4"
     with av.open(str(path), "w") as output:

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipelines.insights import Insight
-from pipelines.results import verify
+from pipelines.records.insights import Insight
+from pipelines.records.results import verify
 from tests import media
 from tests.sound import speak
 from tests.waiting import wait_until
@@ -120,7 +120,8 @@ from pathlib import Path
 from ray.experimental.internal_kv import _internal_kv_list
 from ray.util import list_named_actors
 
-from pipelines import audio, images, ray_data
+from pipelines import audio, images
+from pipelines.batch import ray_data
 
 pictures, sound, output = sys.argv[1:]
 job = ["--input", pictures, "--output", f"{output}/images", "--analyzers", "labels,brightness", "--max-gpus", "0"]
@@ -144,9 +145,9 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
 
-from pipelines import ray_data
-from pipelines.batch import run
-from pipelines.batch_job import BatchJob
+from pipelines.batch import ray_data
+from pipelines.batch.job import BatchJob
+from pipelines.batch.run import run
 from tests.waiting import wait_until
 
 clips, output = sys.argv[1:]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cluster.config.schema import NodeTypeSettings
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.integration.conftest import running, settings_in
 
 

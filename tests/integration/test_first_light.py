@@ -16,7 +16,7 @@ import pytest
 from cluster.client import ApiError
 from cluster.config.schema import Settings
 from cluster.local.processes import environment, processes, words
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.jobs import finished, video_job
 from tests.waiting import wait_until
@@ -200,7 +200,7 @@ import sys, json, numpy as np
 from pathlib import Path
 from cluster.client import connect
 import av
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 with av.open(str(sample_video())) as container:
     frame = next(f for i, f in enumerate(container.decode(video=0)) if i == 200).to_ndarray(format="rgb24")
 with connect(Path(sys.argv[1]), idle_s=2) as aima:

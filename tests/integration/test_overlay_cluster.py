@@ -15,8 +15,8 @@ import pytest
 from cluster.config.schema import OverlaySettings, ScalingSettings, Settings
 from cluster.local.processes import environment, processes
 from cluster.orchestrator.overlay_server import isolation
-from pipelines.outcomes import media_key
-from pipelines.results import verify
+from pipelines.batch.outcomes import media_key
+from pipelines.records.results import verify
 from tests import media
 from tests.integration.conftest import Running, running, settings_in
 from tests.integration.test_batch import tables

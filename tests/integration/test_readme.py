@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.sample import sample_video
+from pipelines.media.sample_video import sample_video
 from tests.documents import Block, blocks, commands
 from tests.integration.conftest import Running
 

@@ -15,7 +15,7 @@ import yaml
 from cluster.cli.main import app
 from cluster.config.loader import load_settings
 from cluster.config.schema import Settings
-from pipelines.batch_command import parse
+from pipelines.batch.command_line import parse
 from tests.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline_commands
 
 SHELL = blocks("sh")

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.config.node_resources import segments_per_worker
 from cluster.config.schema import NodeTypeSettings, OverlaySettings, ScalingSettings, Settings
-from pipelines.devices import segments_at_once
+from pipelines.models.devices import segments_at_once
 
 
 @pytest.mark.parametrize(

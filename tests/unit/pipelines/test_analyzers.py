@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import analyzers
-from pipelines.analyzers import (
+from pipelines.analyzers import registry
+from pipelines.analyzers.brightness import Brightness
+from pipelines.analyzers.registry import (
     analyzer_names,
     check_analyzers,
     check_options,
@@ -18,10 +19,9 @@ from pipelines.analyzers import (
     lane_of,
     load_analyzer,
 )
-from pipelines.analyzers.brightness import Brightness
 from pipelines.errors import InvalidOption, MissingPackage, UnknownAnalyzer
-from pipelines.frames import FrameBatch
-from pipelines.sampling import Segment
+from pipelines.media.frames import FrameBatch
+from pipelines.media.sampling import Segment
 
 
 def test_every_analyzer_is_described() -> None:
@@ -64,13 +64,14 @@ def test_good_options_pass_as_the_analyzer_takes_them() -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analyzers, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(MissingPackage, match=r"analyzer 'scenes' needs torch: pip install 'aima\[worker\]'") as caught:
         load_analyzer("scenes")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
 OWN = """
+from pipelines.analyzers import registry
 from pipelines.analyzers.brightness import Brightness
 
 class Darkness(Brightness):
@@ -88,15 +89,15 @@ def test_users_bring_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UnknownAnalyzer, match="No module named 'nowhere'"):
         lane_of("nowhere:Light")
     points = [EntryPoint("darkness", "own_module:Darkness", "aima.analyzers"), EntryPoint("labels", "x:Y", "")]
-    monkeypatch.setattr(analyzers, "entry_points", lambda group: points)
-    analyzers._known.cache_clear()
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry._known.cache_clear()
     try:
         assert "darkness" in analyzer_names()
         assert lane_of("darkness") == "cpu"
         assert describe("labels").lane == "gpu"
     finally:
-        analyzers._known.cache_clear()
-        analyzers._class_of.cache_clear()
+        registry._known.cache_clear()
+        registry._class_of.cache_clear()
 
 
 def test_brightness_is_that_of_the_picture() -> None:

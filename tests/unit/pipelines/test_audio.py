@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.decode_audio import read_samples
 from pipelines.errors import MediaError
-from pipelines.samples import RATE_HZ, Samples, cut_near
+from pipelines.media.decoders.audio import read_samples
+from pipelines.media.sound import RATE_HZ, Samples, cut_near
 from tests import media
 from tests.sound import click_times, clicks, write
 

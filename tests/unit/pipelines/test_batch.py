@@ -15,17 +15,17 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines import batch, batch_command
-from pipelines.analyzers import default_analyzers
-from pipelines.batch import TooManyErrors, _check_errors, wanted_actors
-from pipelines.batch_command import parse
-from pipelines.batch_job import BatchJob, BatchResult, Outcome, Plan, in_chunks
-from pipelines.batch_pictures import PictureJobs, with_media
-from pipelines.batch_segments import plan
-from pipelines.batch_wholes import Wholes
+from pipelines.analyzers.registry import default_analyzers
+from pipelines.batch import command_line, run
+from pipelines.batch.command_line import parse
+from pipelines.batch.job import BatchJob, BatchResult, Outcome, Plan, in_chunks
+from pipelines.batch.outcomes import OtherJob, Outcomes, for_now, media_key
+from pipelines.batch.run import TooManyErrors, _check_errors, wanted_actors
+from pipelines.batch.segments import plan
+from pipelines.batch.still_images import PictureJobs, with_media
+from pipelines.batch.summaries import Wholes
 from pipelines.errors import MediaUnavailable
-from pipelines.outcomes import OtherJob, Outcomes, for_now, media_key
-from pipelines.sources import probe
+from pipelines.media.sources import probe
 from tests import media
 
 
@@ -212,10 +212,10 @@ class Gated:
 
 def test_an_actor_begins_its_next_task_while_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = Gated()
-    monkeypatch.setitem(batch.KINDS, "gated", kind)
-    monkeypatch.setattr(batch, "SegmentAnalyzer", lambda **_options: None)
+    monkeypatch.setitem(run.KINDS, "gated", kind)
+    monkeypatch.setattr(run, "SegmentAnalyzer", lambda **_options: None)
     monkeypatch.setattr("pipelines.logs.configure", lambda *_where: None)
-    actor = batch.BatchActor("gated", str(tmp_path), 1, "text", hardware_decoding=False)
+    actor = run.BatchActor("gated", str(tmp_path), 1, "text", hardware_decoding=False)
 
     def call(*names: str) -> Future[dict[str, list[str]]]:
         return threads.submit(actor, {"tasks": [json.dumps([{"name": name} for name in names])]})
@@ -339,8 +339,8 @@ def test_a_job_that_ends_on_a_worker_leaves_time_to_read_its_last_words(
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
     if job:
         monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    monkeypatch.setattr(batch_command, "run_on_worker", lambda _job: BatchResult(media=1))
-    monkeypatch.setattr(batch_command, "_is_worker", lambda: worker)
+    monkeypatch.setattr(command_line, "run_on_worker", lambda _job: BatchResult(media=1))
+    monkeypatch.setattr(command_line, "_is_worker", lambda: worker)
     monkeypatch.setattr("time.sleep", sleep)
-    batch_command.main(["--input", "a", "--output", "b"], "video", ["labels"])
+    command_line.main(["--input", "a", "--output", "b"], "video", ["labels"])
     assert done == ["waits after succeeded"] * waits

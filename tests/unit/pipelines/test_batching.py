@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.batching import OutOfMemory, SharedModel, is_out_of_memory
+from pipelines.models.batching import OutOfMemory, SharedModel, is_out_of_memory
 from tests.waiting import wait_until
 
 
@@ -97,7 +97,7 @@ def test_a_single_frame_that_does_not_fit_is_an_error() -> None:
 _STARVED = """
 import resource
 import numpy as np, torch
-from pipelines.batching import SharedModel
+from pipelines.models.batching import SharedModel
 torch.set_num_threads(1)
 conv = torch.nn.Conv2d(3, 64, 3, padding=1).eval()
 def model(pixels):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipelines.decode import FrameRequest, batch_frames
-from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
+from pipelines.media.decoders.contract import FrameRequest, batch_frames
+from pipelines.media.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
 
 SHORT, LONG = Segment(0, 5.0, 15.0), Segment(0, 0.0, 60.0)
 SMALL, LARGE = (224, 224), (1080, 1920)

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from pipelines.analyzers import detectors
-from pipelines.analyzers.detectors import decode_yolov8, decode_yolox, letterbox, suppressed
-from pipelines.weights import WeightsError
+from pipelines.models import detectors
+from pipelines.models.detectors import decode_yolov8, decode_yolox, letterbox, suppressed
+from pipelines.models.weights import WeightsError
 
 CELLS = 64 * 64 + 32 * 32 + 16 * 16  # of 512 x 512, strides 8, 16, 32
 

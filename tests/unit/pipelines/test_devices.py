@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.devices import pick_device
+from pipelines.models.devices import pick_device
 
 torch = pytest.importorskip("torch")
 

@@ -13,12 +13,12 @@ pytest.importorskip("onnx")
 
 import torch
 
-from pipelines.analyzers.classifiers import LITE0_SIZE, by_torch, load_classifier
-from pipelines.analyzers.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0
-from pipelines.analyzers.efficientnet_onnx import CpuEfficientNetLite0
 from pipelines.analyzers.embeddings import Embeddings, features_by_torch
 from pipelines.analyzers.labels import Labels
-from pipelines.devices import AtWork
+from pipelines.models.classifiers import LITE0_SIZE, by_torch, load_classifier
+from pipelines.models.devices import AtWork
+from pipelines.models.efficientnet_lite import DEVIATION, MEAN, load_efficientnet_lite0
+from pipelines.models.efficientnet_onnx import CpuEfficientNetLite0
 
 
 @pytest.mark.parametrize("number", [1, 4, 6])  # less than, exactly and more than what is worked on at once
@@ -44,7 +44,7 @@ def test_frames_take_threads_of_their_own_while_cores_are_to_spare(
     at_work: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = AtWork(cores=2)
-    monkeypatch.setattr("pipelines.analyzers.efficientnet_onnx.AT_WORK", work)
+    monkeypatch.setattr("pipelines.models.efficientnet_onnx.AT_WORK", work)
     pixels = np.random.default_rng(8).integers(0, 256, (6, 224, 224, 3), np.uint8)
     fast = CpuEfficientNetLite0(threads=2)
     expected = np.concatenate([fast.logits(pixels[:4]), fast.logits(pixels[4:])])

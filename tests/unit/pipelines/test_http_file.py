@@ -13,14 +13,14 @@ import av
 import httpcore
 import pytest
 
-from pipelines.decode import FrameRequest
-from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError, MediaUnavailable, Unavailable
-from pipelines.http_file import open_http, public_only
-from pipelines.isolation import DecodeProcesses
-from pipelines.sample import sample_video
-from pipelines.sampling import Segment, parse_sampling
-from pipelines.sources import probe, read_head
+from pipelines.media.decoders.contract import FrameRequest
+from pipelines.media.decoders.pyav import PyAvDecoder
+from pipelines.media.http_file import open_http, public_only
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sample_video import sample_video
+from pipelines.media.sampling import Segment, parse_sampling
+from pipelines.media.sources import probe, read_head
 from tests.media import CLIPS, build
 
 CONTENT = os.urandom(3 << 20)
@@ -133,7 +133,7 @@ def test_a_server_that_is_busy_in_the_midst_is_gone_on_with() -> None:
 
 def test_what_a_busy_server_holds_is_not_taken_for_no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """A moment later its header can be read, as that of a video: the picture would have failed for good."""
-    monkeypatch.setattr("pipelines.http_file._PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("pipelines.media.http_file._PAUSES_S", (0.0, 0.0))
     with serving() as server:
         server.busy = 3
         with pytest.raises(MediaUnavailable, match="the server answers 503 Slow Down"):
@@ -142,7 +142,7 @@ def test_what_a_busy_server_holds_is_not_taken_for_no_picture(monkeypatch: pytes
 
 
 def test_nobody_listens_and_media_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.http_file._PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr("pipelines.media.http_file._PAUSES_S", (0.0, 0.0))
     with serving() as server:
         gone = server.url
     with pytest.raises(MediaUnavailable, match="refused"):

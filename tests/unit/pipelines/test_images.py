@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipelines import decode_picture
-from pipelines.analyzers import load_analyzer
-from pipelines.decode_picture import OpenPicture
+from pipelines.analyzers.registry import load_analyzer
 from pipelines.errors import MediaError
-from pipelines.images import watch_pictures
-from pipelines.isolation import DecodeProcesses
-from pipelines.sampling import Segment
+from pipelines.media.decoders import still_image
+from pipelines.media.decoders.still_image import OpenPicture
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import Segment
+from pipelines.segments.still_images import watch_pictures
 
 ORIENTATION = 0x0112
 # What a camera held like this stores, for a picture that is bright above and dark below.
@@ -72,7 +72,7 @@ def test_a_huge_picture_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     Image.new("RGB", (3000, 100)).save(path)
     small, square = OpenPicture(str(path)).pixels([(10, 300), (20, 20)])
     assert (small.shape, square.shape) == ((10, 300, 3), (20, 20, 3))
-    monkeypatch.setattr(decode_picture, "_MOST_PIXELS", 1000)
+    monkeypatch.setattr(still_image, "_MOST_PIXELS", 1000)
     with pytest.raises(MediaError, match=r"wide\.jpg: 3000 x 100 pixels; at most 1000 are read"):
         read(path)
 

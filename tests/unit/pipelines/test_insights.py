@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.insights import merged_ranges, to_insights
+from pipelines.records.insights import merged_ranges, to_insights
 
 
 def of(analyzer: str, rows: list[dict[str, Any]], duration_s: float = 10.0) -> list[dict[str, Any]]:

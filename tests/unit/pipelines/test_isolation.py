@@ -13,15 +13,15 @@ from PIL import Image
 
 pytest.importorskip("av")
 
-from pipelines.decode import FrameRequest
-from pipelines.decode_audio import read_samples
-from pipelines.decode_process import SharedPixels
-from pipelines.decode_pyav import PyAvDecoder
 from pipelines.errors import MediaError
-from pipelines.frames import FrameBatch
-from pipelines.isolation import DecodeProcesses
-from pipelines.sampling import EveryFrame, FramesPerSecond, Segment
-from pipelines.sources import probe
+from pipelines.media.decoders.audio import read_samples
+from pipelines.media.decoders.contract import FrameRequest
+from pipelines.media.decoders.process import SharedPixels
+from pipelines.media.decoders.pyav import PyAvDecoder
+from pipelines.media.frames import FrameBatch
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import EveryFrame, FramesPerSecond, Segment
+from pipelines.media.sources import probe
 from tests import media
 from tests.processes import children_with
 from tests.waiting import wait_until
@@ -36,7 +36,7 @@ def clip(tmp_path: Path) -> str:
 
 def decoding_processes() -> list[psutil.Process]:
     """The living processes that this test's decoding runs in, the newest last."""
-    return children_with("pipelines.decode_process")
+    return children_with("pipelines.media.decoders.process")
 
 
 def decoding_process() -> int:

@@ -15,19 +15,19 @@ import pytest
 pytest.importorskip("av")
 
 from cluster.local.processes import words
-from pipelines.batch_command import parse
-from pipelines.decode import FrameRequest, choose_decoder
-from pipelines.decode_nvdec import GpuDecoder, NvdecDecoder, nvdec_objection, prove
-from pipelines.decode_process import MEMORY_LIMIT_BYTES
-from pipelines.decode_pyav import PyAvDecoder
+from pipelines.batch.command_line import parse
 from pipelines.errors import MediaError
-from pipelines.frames import FrameBatch
-from pipelines.isolation import DecodeProcesses
-from pipelines.packets import PacketReader
-from pipelines.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
-from pipelines.segment_task import SegmentTask
-from pipelines.sources import MediaInfo, probe
-from pipelines.video import SegmentAnalyzer
+from pipelines.media.decoders.contract import FrameRequest, choose_decoder
+from pipelines.media.decoders.nvdec import GpuDecoder, NvdecDecoder, nvdec_objection, prove
+from pipelines.media.decoders.packets import PacketReader
+from pipelines.media.decoders.process import MEMORY_LIMIT_BYTES
+from pipelines.media.decoders.pyav import PyAvDecoder
+from pipelines.media.frames import FrameBatch
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sampling import EveryFrame, FramesPerSecond, Sampling, Segment
+from pipelines.media.sources import MediaInfo, probe
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
+from pipelines.segments.task import SegmentTask
 from tests import gpu, media
 from tests.processes import children_with
 from tests.waiting import wait_until
@@ -195,14 +195,14 @@ def clip(tmp_path: Path) -> str:
 
 def processes_of(decoder: str) -> list[psutil.Process]:
     """This test's living decoding processes: of "nvdec", or "" for all others."""
-    return [c for c in children_with("pipelines.decode_process") if ("nvdec" in words(c)) is bool(decoder)]
+    return [c for c in children_with("pipelines.media.decoders.process") if ("nvdec" in words(c)) is bool(decoder)]
 
 
 @pytest.fixture
 def no_others() -> None:
     """Decoding processes of earlier tests end when their owners are collected."""
     gc.collect()
-    wait_until("no decoding process", lambda: not children_with("pipelines.decode_process"))
+    wait_until("no decoding process", lambda: not children_with("pipelines.media.decoders.process"))
 
 
 @pytest.mark.usefixtures("no_others")

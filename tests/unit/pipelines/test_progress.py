@@ -4,7 +4,7 @@ from itertools import count
 
 import pytest
 
-from pipelines.progress import told
+from pipelines.batch.progress import told
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.provenance import Making
-from pipelines.sampling import Segment
+from pipelines.media.sampling import Segment
+from pipelines.records.provenance import Making
 
 MAKING = Making("https://host/a.mp4?signature=secret", Segment(1, 60.0, 120.0), "labels", "1:x", {"fps": 2})
 

@@ -15,7 +15,7 @@ from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.operators import actor_pool_map_operator
 from ray.data._internal.usage import collector
 
-from pipelines import batch, ray_data
+from pipelines.batch import ray_data, run
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_ray_data_knows_no_other_process_that_outlives_a_job() -> None:
 def test_what_a_job_sets_is_known_to_ray_data() -> None:
     """A name that Ray Data does not know is taken in silence."""
     names = {field.name for field in fields(DataContext)}
-    set_here = set(re.findall(r"\bcontext\.(\w+) = ", inspect.getsource(batch)))
+    set_here = set(re.findall(r"\bcontext\.(\w+) = ", inspect.getsource(run)))
     assert len(set_here) >= 3
     assert set_here <= names
 

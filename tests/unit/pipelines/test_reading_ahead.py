@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from pipelines.reading_ahead import read_ahead
+from pipelines.records.read_ahead import read_ahead
 
 
 def test_several_are_read_at_the_same_time_and_come_in_order() -> None:

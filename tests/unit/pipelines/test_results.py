@@ -9,8 +9,8 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines.analyzers.records import frame_columns
-from pipelines.results import read_manifest, verify, write_results
-from pipelines.sinks import write_part
+from pipelines.records.results import read_manifest, verify, write_results
+from pipelines.records.sinks import write_part
 
 LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 SCHEMA = pa.schema(

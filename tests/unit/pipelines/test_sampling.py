@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.sampling import (
+from pipelines.media.sampling import (
     AtMost,
     EveryFrame,
     EveryNth,

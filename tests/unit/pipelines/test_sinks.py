@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipelines import sinks
+from pipelines.records import sinks
 
 
 def table(*values: int) -> pa.Table:

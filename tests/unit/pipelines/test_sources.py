@@ -13,9 +13,9 @@ pytest.importorskip("av")
 import av
 
 from pipelines.errors import MediaError, UnknownAnalyzer
-from pipelines.fitting import fitting
-from pipelines.isolation import DecodeProcesses
-from pipelines.sources import MediaInfo, probe
+from pipelines.media.isolation import DecodeProcesses
+from pipelines.media.sources import MediaInfo, probe
+from pipelines.segments.applicability import fitting
 from tests import media
 from tests.sound import clicks, write
 

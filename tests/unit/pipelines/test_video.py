@@ -12,20 +12,20 @@ import pytest
 pytest.importorskip("av")
 pytest.importorskip("torch")
 
-from pipelines import batch_pictures
-from pipelines.analyzers import check_analyzers, default_analyzers
 from pipelines.analyzers.labels import Labels
+from pipelines.analyzers.registry import check_analyzers, default_analyzers
 from pipelines.analyzers.scenes import cuts_from_scores
-from pipelines.batch_pictures import PicturesTask, analyse_bundle
-from pipelines.decode_pyav import PyAvDecoder
-from pipelines.devices import AT_WORK
+from pipelines.batch import still_images
+from pipelines.batch.still_images import PicturesTask, analyse_bundle
 from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
-from pipelines.sample import sample_video
-from pipelines.sampling import FramesPerSecond, Segment, plan_segments
-from pipelines.segment_task import SegmentReport, SegmentTask
-from pipelines.sinks import read_parts
-from pipelines.sources import probe
-from pipelines.video import SegmentAnalyzer
+from pipelines.media.decoders.pyav import PyAvDecoder
+from pipelines.media.sample_video import sample_video
+from pipelines.media.sampling import FramesPerSecond, Segment, plan_segments
+from pipelines.media.sources import probe
+from pipelines.models.devices import AT_WORK
+from pipelines.records.sinks import read_parts
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
+from pipelines.segments.task import SegmentReport, SegmentTask
 from tests import media
 from tests.sound import clicks, write
 
@@ -108,7 +108,7 @@ def test_segments_and_bundles_are_at_work_until_only_writing_is_left_or_they_fai
     bundle = PicturesTask((str(tmp_path / "missing.png"),), ("brightness",), str(tmp_path / "bundle"))
     seen.clear()
     analyse_bundle(analyzer, bundle, look)
-    monkeypatch.setattr(batch_pictures, "watch_pictures", shown)
+    monkeypatch.setattr(still_images, "watch_pictures", shown)
     with pytest.raises(UnknownAnalyzer):
         analyse_bundle(analyzer, bundle, look)
     assert [at_work for at_work, _ in seen] == [False, True]
@@ -214,6 +214,6 @@ def test_names_are_checked_without_loading_models() -> None:
     assert check_analyzers(["scenes", "labels", "scenes"]) == ("scenes", "labels")
     with pytest.raises(UnknownAnalyzer, match="choose from: labels, scenes"):
         check_analyzers(["faces"])
-    code = "import sys, pipelines.analyzers, pipelines.batch; print({'torch', 'ray', 'av'} & set(sys.modules))"
+    code = "import sys, pipelines.analyzers, pipelines.batch.run; print({'torch', 'ray', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.weights import WeightsError, package_file, weights_file
+from pipelines.models.weights import WeightsError, package_file, weights_file
 
 DATA = b"weights" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()

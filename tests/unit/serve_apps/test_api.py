@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 
-from pipelines.sampling import plan_segments
+from pipelines.media.sampling import plan_segments
 from serve_apps.analyses import Lane
 from serve_apps.event_hub import EventHub
 from serve_apps.media_policy import MediaPolicy, MediaRefused

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from pipelines.analyzers import lane_of
+from pipelines.analyzers.registry import lane_of
 from pipelines.errors import MediaError, MediaUnavailable
-from pipelines.sources import MediaInfo
+from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
 from serve_apps.dispatch_policy import GIVEN_AHEAD, DispatchPolicy, wanted_workers
 from serve_apps.dispatcher import Dispatcher, root_cause

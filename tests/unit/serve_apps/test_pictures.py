@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from pipelines.errors import MediaError
-from pipelines.sampling import plan_segments
-from pipelines.segment_task import SegmentTask
-from pipelines.sources import MediaInfo
+from pipelines.media.sampling import plan_segments
+from pipelines.media.sources import MediaInfo
+from pipelines.segments.task import SegmentTask
 from serve_apps.models.segments import SegmentModel
 from serve_apps.probing import probe_media
 

@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("av")
 
-from pipelines.sampling import Segment
-from pipelines.segment_task import SegmentReport, SegmentTask
-from pipelines.sources import MediaInfo
+from pipelines.media.sampling import Segment
+from pipelines.media.sources import MediaInfo
+from pipelines.segments.task import SegmentReport, SegmentTask
 from serve_apps.models import segments
 from serve_apps.models.segments import SegmentModel
 

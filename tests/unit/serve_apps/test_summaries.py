@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.results import verify
+from pipelines.records.results import verify
 from serve_apps.summaries import summarise_some
 from tests.service import Running, problem
 

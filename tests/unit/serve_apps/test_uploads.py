@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from pipelines.media_types import sniff
+from pipelines.media.media_types import sniff
 from tests.service import Running, problem
 from tests.waiting import wait_until
 
