@@ -11,7 +11,7 @@ from autoscaler.fleet.measures import cause_of
 from autoscaler.types import STRAY
 from cluster.orchestrator.metrics import FleetMetrics
 from serve_apps.analyses import Lane
-from serve_apps.metrics import Memory
+from serve_apps.monitoring.metrics import Memory
 from tests.service import Running
 
 FLEET: dict[str, Any] = {

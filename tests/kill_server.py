@@ -13,7 +13,7 @@ from time import monotonic
 import uvicorn
 
 from cluster.storage.database import open_engine
-from serve_apps.api import create_app
+from serve_apps.api.app import create_app
 from tests.service import FakeFleet, build_prober, build_service
 
 

@@ -19,20 +19,20 @@ from pipelines.media.sampling import plan_segments
 from pipelines.media.sources import MediaInfo
 from pipelines.records.sinks import write_part
 from serve_apps.analyses import Lane
-from serve_apps.api import create_app
-from serve_apps.auth import Gate
-from serve_apps.catalog import AnalyzerInfo, Catalog, OptionInfo
-from serve_apps.context import Service
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.documents import DatabaseDocuments
-from serve_apps.event_hub import EventHub
-from serve_apps.keys import Keys
-from serve_apps.lifecycle import Lifecycle
-from serve_apps.listing import Filter, list_analyses
-from serve_apps.media_policy import MediaPolicy
-from serve_apps.prober import Prober
-from serve_apps.store import Store
-from serve_apps.uploads import Uploads
+from serve_apps.api.analyzer_catalog import AnalyzerInfo, Catalog, OptionInfo
+from serve_apps.api.app import create_app
+from serve_apps.api.auth import Gate
+from serve_apps.api.context import Service
+from serve_apps.api.event_hub import EventHub
+from serve_apps.api.media_policy import MediaPolicy
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.search.documents import DatabaseDocuments
+from serve_apps.store.analysis_store import Store
+from serve_apps.store.keys import Keys
+from serve_apps.store.lifecycle import Lifecycle
+from serve_apps.store.listing import Filter, list_analyses
+from serve_apps.store.uploads import Uploads
+from serve_apps.work.prober import Prober
 
 TOKEN = "a token"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}

@@ -21,22 +21,22 @@ from pipelines.analyzers.registry import analyzer_names, check_options, describe
 from pipelines.media.isolation import DecodeProcesses
 from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import Lane
-from serve_apps.api import create_app
-from serve_apps.catalog import AnalyzerInfo, Catalog
-from serve_apps.context import Service
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatch_policy import DispatchPolicy
-from serve_apps.dispatcher import Dispatcher
-from serve_apps.event_hub import EventHub
-from serve_apps.media_policy import MediaPolicy
+from serve_apps.api.analyzer_catalog import AnalyzerInfo, Catalog
+from serve_apps.api.app import create_app
+from serve_apps.api.context import Service
+from serve_apps.api.event_hub import EventHub
+from serve_apps.api.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel
-from serve_apps.prober import Prober
-from serve_apps.probing import probe_media
-from serve_apps.running import lifespan_of
-from serve_apps.store import Store
-from serve_apps.tickets import NoTickets, TicketOffice
-from serve_apps.uploads import Uploads
-from serve_apps.worker_access import access_to
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.queue.tickets import NoTickets, TicketOffice
+from serve_apps.results.worker_access import access_to
+from serve_apps.store.analysis_store import Store
+from serve_apps.store.uploads import Uploads
+from serve_apps.work.dispatch_policy import DispatchPolicy
+from serve_apps.work.dispatcher import Dispatcher
+from serve_apps.work.prober import Prober
+from serve_apps.work.probing import probe_media
+from serve_apps.work.running import lifespan_of
 from tests.service import FakeFleet, build_service
 from tests.waiting import wait_until
 

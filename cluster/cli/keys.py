@@ -8,7 +8,7 @@ from rich.table import Table
 from cluster.cli.terminal import ConfigOption, JsonFlag, console, finish
 from cluster.config.loader import load_settings
 from cluster.storage import api_keys
-from serve_apps.keys import Scope
+from serve_apps.store.keys import Scope
 
 _USUAL = (Scope.READ, Scope.SUBMIT)
 keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from serve_apps.terms import matches
+from serve_apps.search.terms import matches
 
 _BAR_WIDTH = 28
 # A price to compare a free local worker with: RunPod, RTX 4090, secure cloud, read on 2026-10-03.

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from cluster.local.processes import head_processes
-from serve_apps.metrics import Memory
+from serve_apps.monitoring.metrics import Memory
 
 _FIRST_PROCESS = Path("/proc/1/cmdline")
 _CGROUP = Path("/sys/fs/cgroup")

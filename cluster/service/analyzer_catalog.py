@@ -8,7 +8,7 @@ from pipelines.analyzers.options import ModelFile
 from pipelines.analyzers.registry import analyzer_names, check_options, describe
 from pipelines.errors import InvalidOption
 from serve_apps.analyses import Lane
-from serve_apps.catalog import AnalyzerInfo, Catalog, OptionInfo
+from serve_apps.api.analyzer_catalog import AnalyzerInfo, Catalog, OptionInfo
 
 
 def catalog(lanes: Collection[Lane], model_places: Collection[str] = ()) -> Catalog:

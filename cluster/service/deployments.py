@@ -29,31 +29,31 @@ from pipelines import logs
 from pipelines.media.isolation import DecodeProcesses
 from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import Lane
-from serve_apps.api import create_app
-from serve_apps.auth import Gate
-from serve_apps.catalog import Catalog
-from serve_apps.context import Service
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatch_policy import GIVEN_AHEAD, DispatchPolicy
-from serve_apps.dispatcher import Dispatcher, RunSegment
-from serve_apps.documents import DatabaseDocuments, Documents
-from serve_apps.documents_mongo import MongoDocuments
-from serve_apps.event_hub import EventHub
-from serve_apps.keys import Keys
-from serve_apps.lifecycle import Lifecycle
-from serve_apps.media_policy import MediaPolicy
-from serve_apps.metrics import Metrics
+from serve_apps.api.analyzer_catalog import Catalog
+from serve_apps.api.app import create_app
+from serve_apps.api.auth import Gate
+from serve_apps.api.context import Service
+from serve_apps.api.event_hub import EventHub
+from serve_apps.api.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel
-from serve_apps.objects import Objects
-from serve_apps.pricing import Pricing
-from serve_apps.prober import Prober
-from serve_apps.probing import probe_media
-from serve_apps.running import lifespan_of
-from serve_apps.store import Store
-from serve_apps.tickets import TicketOffice
-from serve_apps.traces import Traces
-from serve_apps.uploads import Uploads
-from serve_apps.worker_access import access_to
+from serve_apps.monitoring.metrics import Metrics
+from serve_apps.monitoring.traces import Traces
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.queue.tickets import TicketOffice
+from serve_apps.results.objects import Objects
+from serve_apps.results.worker_access import access_to
+from serve_apps.search.documents import DatabaseDocuments, Documents
+from serve_apps.search.documents_mongo import MongoDocuments
+from serve_apps.store.analysis_store import Store
+from serve_apps.store.keys import Keys
+from serve_apps.store.lifecycle import Lifecycle
+from serve_apps.store.uploads import Uploads
+from serve_apps.work.dispatch_policy import GIVEN_AHEAD, DispatchPolicy
+from serve_apps.work.dispatcher import Dispatcher, RunSegment
+from serve_apps.work.pricing import Pricing
+from serve_apps.work.prober import Prober
+from serve_apps.work.probing import probe_media
+from serve_apps.work.running import lifespan_of
 
 APP_NAME = "aima"
 _DEPLOYMENTS = {Lane.GPU: "SegmentModel", Lane.CPU: "CpuSegmentModel"}
@@ -176,7 +176,7 @@ def _observed(settings: ServiceSettings, clock: Callable[[], float]) -> _Observe
     reader, traces = FleetReader(settings.orchestrator_url, token), Traces()
     if settings.traces_endpoint:
         try:
-            from serve_apps import traces_otel as otel  # noqa: PLC0415 - an extra brings what it needs
+            from serve_apps.monitoring import traces_otel as otel  # noqa: PLC0415 - an extra brings what it needs
 
             sending = otel.exporting_to(settings.traces_endpoint)
         except ImportError:

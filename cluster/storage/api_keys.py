@@ -8,8 +8,8 @@ from typing import Any
 
 from cluster.config.schema import Settings
 from cluster.storage.database import open_engine
-from serve_apps.keys import ApiKey, Keys, Scope
-from serve_apps.migrations import upgrade
+from serve_apps.store.keys import ApiKey, Keys, Scope
+from serve_apps.store.migrations import upgrade
 
 _DAY_S = 86_400.0
 

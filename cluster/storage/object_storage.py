@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
-from serve_apps.objects import Objects
+from serve_apps.results.objects import Objects
 
 _PRESIGNED_S = 3600
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from serve_apps.tickets import NoTickets, Tickets
+from serve_apps.queue.tickets import NoTickets, Tickets
 
 _CHANNEL = "aima_tickets"
 _SCHEMES = ("amqp", "amqps", "redis", "rediss", "sqs")

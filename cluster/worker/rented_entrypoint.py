@@ -22,7 +22,7 @@ from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke
 from cluster.worker import ray_node, self_termination
 from cluster.worker.loopback_device import bring_up
 from cluster.worker.preflight import memory_flags, unfit
-from serve_apps.boot_phases import listener
+from serve_apps.models.boot_phases import listener
 
 _STARTED = time.monotonic()
 # Before its maximum age a machine takes no new work for at most this share of it.

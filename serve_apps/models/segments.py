@@ -13,7 +13,7 @@ from pipelines.errors import file_name
 from pipelines.models.devices import AT_ONCE_ON_CPUS
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
 from pipelines.segments.task import SegmentReport, SegmentTask
-from serve_apps.boot_phases import announce
+from serve_apps.models.boot_phases import announce
 
 _log = logging.getLogger(__name__)
 

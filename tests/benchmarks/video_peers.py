@@ -78,8 +78,8 @@ def serve(job: Job) -> Outcome:
 
     from pipelines.models.devices import AT_ONCE_ON_CPUS
     from pipelines.segments.task import SegmentTask
-    from serve_apps.dispatch_policy import GIVEN_AHEAD
     from serve_apps.models.segments import SegmentModel
+    from serve_apps.work.dispatch_policy import GIVEN_AHEAD
 
     started = time.monotonic()
     ray_serve.start(proxy_location="Disabled")  # workers have none

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from pipelines.analyzers.registry import load_analyzer
 from pipelines.records.sinks import write_part
-from serve_apps.tables import analyses, segments, writing
+from serve_apps.store.tables import analyses, segments, writing
 from tests.browser.conftest import machine, sample
 from tests.chromium import DESKTOP, PHONE, Visit
 from tests.service import TOKEN

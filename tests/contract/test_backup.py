@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, inspect, make_url, text
 
 from autoscaler.fleet.ledger import Ledger
 from cluster.storage.backup import BackupError, Backups, main
-from serve_apps.tables import metadata
+from serve_apps.store.tables import metadata
 from tests.manifests import K8S, containers, pod_templates, render
 from tests.small_postgres import NoPostgres, SmallPostgres, server_programs, small_postgres
 

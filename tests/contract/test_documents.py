@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from serve_apps.documents import DatabaseDocuments, DocumentKey, Documents
-from serve_apps.documents_mongo import MongoDocuments
-from serve_apps.migrations import upgrade
+from serve_apps.search.documents import DatabaseDocuments, DocumentKey, Documents
+from serve_apps.search.documents_mongo import MongoDocuments
+from serve_apps.store.migrations import upgrade
 from tests.contract.databases import postgresql_schema, sqlite
 from tests.mongo_wire import mongo_server
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from sqlalchemy import Engine, func, select
 
-from serve_apps.migrations import upgrade
-from serve_apps.tables import analyses, events
+from serve_apps.store.migrations import upgrade
+from serve_apps.store.tables import analyses, events
 from tests.service import BEARER
 
 KILLS = int(os.environ.get("AIMA_TEST_KILLS", "50"))  # on each database

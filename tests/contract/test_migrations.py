@@ -5,10 +5,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect
 
 from serve_apps.analyses import Lane
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.migrations import upgrade
-from serve_apps.store import Store
-from serve_apps.tables import metadata
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.store.analysis_store import Store
+from serve_apps.store.migrations import upgrade
+from serve_apps.store.tables import metadata
 from tests.contract.databases import FakeClock
 
 # The tables of the first release, which had no versions, with an analysis that waits in them.

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from cluster.storage.object_storage import open_storage
-from serve_apps.objects import Objects
+from serve_apps.results.objects import Objects
 
 MIB = 1 << 20
 

@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 
 from pipelines.media.sampling import plan_segments
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.events import EventKind
-from serve_apps.lifecycle import Lifecycle
-from serve_apps.listing import Cursor, Filter, list_analyses
-from serve_apps.queue import ClaimedSegment, SegmentKey
-from serve_apps.store import Analysis, IdempotencyConflict, Store, Submission
+from serve_apps.queue.contract import ClaimedSegment, SegmentKey
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.store.analysis_store import Analysis, IdempotencyConflict, Store, Submission
+from serve_apps.store.events import EventKind
+from serve_apps.store.lifecycle import Lifecycle
+from serve_apps.store.listing import Cursor, Filter, list_analyses
 from tests.contract.databases import FakeClock
 
 EMPTY = {"uri": "/m/a.mp4", "error": "a.mp4: is empty"}

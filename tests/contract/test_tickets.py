@@ -18,11 +18,11 @@ from sqlalchemy import Engine
 from cluster.storage import tickets as ways
 from cluster.storage.tickets import open_tickets
 from serve_apps.analyses import AnalysisState, Lane
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatch_policy import DispatchPolicy
-from serve_apps.dispatcher import Dispatcher
-from serve_apps.store import Analysis, Store, Submission
-from serve_apps.tickets import TicketOffice, Tickets
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.queue.tickets import TicketOffice, Tickets
+from serve_apps.store.analysis_store import Analysis, Store, Submission
+from serve_apps.work.dispatch_policy import DispatchPolicy
+from serve_apps.work.dispatcher import Dispatcher
 from tests.contract.databases import postgresql_schema, sqlite
 from tests.service import INFO
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from serve_apps.traces_otel import OpenTelemetryTraces, exporting_to
+from serve_apps.monitoring.traces_otel import OpenTelemetryTraces, exporting_to
 from tests.http_server import running
 
 

@@ -21,13 +21,13 @@ from pipelines.media.isolation import DecodeProcesses
 from pipelines.records.http_put import put_http
 from pipelines.records.sinks import PART_TYPE
 from serve_apps.analyses import AnalysisState, Lane
-from serve_apps.database_queue import DatabaseQueue
-from serve_apps.dispatch_policy import DispatchPolicy
-from serve_apps.dispatcher import Dispatcher
-from serve_apps.objects import Objects
-from serve_apps.parts import tables
-from serve_apps.store import Analysis, Store, Submission
-from serve_apps.worker_access import access_to
+from serve_apps.queue.database_queue import DatabaseQueue
+from serve_apps.results.objects import Objects
+from serve_apps.results.parts import tables
+from serve_apps.results.worker_access import access_to
+from serve_apps.store.analysis_store import Analysis, Store, Submission
+from serve_apps.work.dispatch_policy import DispatchPolicy
+from serve_apps.work.dispatcher import Dispatcher
 from tests import media
 from tests.contract.databases import sqlite
 from tests.guarded_s3 import KEY_ID, REGION, SECRET, Guard, guarded_s3

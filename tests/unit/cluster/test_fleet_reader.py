@@ -8,7 +8,7 @@ import psutil
 
 from cluster.head.memory import has_own_container, of_container, of_processes
 from cluster.service.fleet_client import FleetReader
-from serve_apps.metrics import Memory
+from serve_apps.monitoring.metrics import Memory
 
 
 def reader(answers: dict[str, httpx.Response | Exception]) -> FleetReader:

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from serve_apps.boot_phases import VARIABLE, announce, listener
+from serve_apps.models.boot_phases import VARIABLE, announce, listener
 
 
 def test_what_a_child_announces_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     with listener() as ear:
-        child = "from serve_apps.boot_phases import announce; announce('model loaded')"
+        child = "from serve_apps.models.boot_phases import announce; announce('model loaded')"
         subprocess.run([sys.executable, "-c", child], check=True)
         assert ear.recv(256) == b"model loaded"
         assert not os.path.exists(os.environ[VARIABLE])

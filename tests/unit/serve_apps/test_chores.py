@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from serve_apps.chores import Chore, run_chores
-from serve_apps.measures import Measures
+from serve_apps.monitoring.measures import Measures
+from serve_apps.work.chores import Chore, run_chores
 
 
 def step_counter(

@@ -12,11 +12,11 @@ from pipelines.analyzers.registry import lane_of
 from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.media.sources import MediaInfo
 from serve_apps.analyses import AnalysisState, Lane, SegmentState
-from serve_apps.dispatch_policy import GIVEN_AHEAD, DispatchPolicy, wanted_workers
-from serve_apps.dispatcher import Dispatcher, root_cause
-from serve_apps.queue import ClaimedSegment, Plan, SegmentKey
-from serve_apps.store import Analysis
-from serve_apps.worker_access import WorkerAccess
+from serve_apps.queue.contract import ClaimedSegment, Plan, SegmentKey
+from serve_apps.results.worker_access import WorkerAccess
+from serve_apps.store.analysis_store import Analysis
+from serve_apps.work.dispatch_policy import GIVEN_AHEAD, DispatchPolicy, wanted_workers
+from serve_apps.work.dispatcher import Dispatcher, root_cause
 
 POLICY = DispatchPolicy(
     storage_uri="/results", max_workers={Lane.GPU: 4}, segments_per_worker={Lane.GPU: 2}, poll_s=0.01

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from serve_apps.analyses import Lane
-from serve_apps.estimates import estimate, rates
-from serve_apps.experience import Habits, Work, habits
-from serve_apps.pricing import Pricing
+from serve_apps.store.throughput import Habits, Work, habits
+from serve_apps.work.estimates import estimate, rates
+from serve_apps.work.pricing import Pricing
 
 LABELS, BOTH = frozenset({"labels"}), frozenset({"labels", "scenes"})
 

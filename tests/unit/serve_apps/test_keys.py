@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cluster.cli.main import app
-from serve_apps.auth import _REMEMBERED_S
-from serve_apps.keys import Scope
+from serve_apps.api.auth import _REMEMBERED_S
+from serve_apps.store.keys import Scope
 from tests.service import Running, problem
 
 

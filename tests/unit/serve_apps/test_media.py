@@ -11,9 +11,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cluster.storage.database import open_engine
-from serve_apps.api import create_app
-from serve_apps.context import Service
-from serve_apps.media_policy import MediaPolicy
+from serve_apps.api.app import create_app
+from serve_apps.api.context import Service
+from serve_apps.api.media_policy import MediaPolicy
 from tests.service import BEARER, FakeFleet, build_prober, build_service
 
 VIDEO = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40

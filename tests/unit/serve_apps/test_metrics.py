@@ -3,8 +3,8 @@
 import re
 
 from serve_apps.analyses import Lane
-from serve_apps.backlog import backlog
-from serve_apps.measures import CAUSES, UsefulTime, cause_of
+from serve_apps.monitoring.measures import CAUSES, UsefulTime, cause_of
+from serve_apps.store.backlog import backlog
 from tests.expositions import exposition, families, values
 from tests.service import Running
 

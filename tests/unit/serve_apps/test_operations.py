@@ -2,8 +2,8 @@
 
 import asyncio
 
-from serve_apps.erasing import erase_expired
-from serve_apps.metering import meter
+from serve_apps.work.erasing import erase_expired
+from serve_apps.work.metering import meter
 from tests.service import Running, problem
 
 NO_LIMITS = {"per_hour_usd": None, "per_day_usd": None, "per_month_usd": None}

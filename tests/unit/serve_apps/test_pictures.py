@@ -14,7 +14,7 @@ from pipelines.media.sampling import plan_segments
 from pipelines.media.sources import MediaInfo
 from pipelines.segments.task import SegmentTask
 from serve_apps.models.segments import SegmentModel
-from serve_apps.probing import probe_media
+from serve_apps.work.probing import probe_media
 
 
 def no_video(uri: str) -> MediaInfo:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from serve_apps.playback import LIFETIME_S, Signer
+from serve_apps.api.playback import LIFETIME_S, Signer
 
 
 def test_a_proof_opens_one_item_for_an_hour() -> None:

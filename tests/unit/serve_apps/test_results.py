@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from serve_apps.indexer import index_some
-from serve_apps.terms import matches, query_terms
+from serve_apps.search.indexer import index_some
+from serve_apps.search.terms import matches, query_terms
 from tests.service import Running, problem
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.records.results import verify
-from serve_apps.summaries import summarise_some
+from serve_apps.results.summaries import summarise_some
 from tests.service import Running, problem
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_apps.together import Together
+from serve_apps.api.coalescing import Together
 
 
 class Shelf:

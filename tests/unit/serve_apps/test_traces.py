@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pipelines import logs
 from pipelines.errors import MediaError
 from serve_apps.analyses import Lane
-from serve_apps.api import create_app
-from serve_apps.dispatch_policy import DispatchPolicy
-from serve_apps.dispatcher import Dispatcher
-from serve_apps.traces import Traces, trace_id
-from serve_apps.traces_otel import OpenTelemetryTraces
+from serve_apps.api.app import create_app
+from serve_apps.monitoring.traces import Traces, trace_id
+from serve_apps.monitoring.traces_otel import OpenTelemetryTraces
+from serve_apps.work.dispatch_policy import DispatchPolicy
+from serve_apps.work.dispatcher import Dispatcher
 from tests.service import BEARER, INFO, Running, build_prober
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -10,9 +10,9 @@ from typing import Any
 import httpcore
 import pytest
 
-from serve_apps.public_http import PublicBackend, public_client
-from serve_apps.webhook_sender import WebhookSender
-from serve_apps.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, retry_after_s, signature, verify
+from serve_apps.work.public_http import PublicBackend, public_client
+from serve_apps.work.webhook_sender import WebhookSender
+from serve_apps.work.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, retry_after_s, signature, verify
 from tests.service import Running
 
 SECRET = "a secret of some length"

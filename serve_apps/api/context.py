@@ -1,0 +1,202 @@
+"""What the routes work with, and the decisions that several of them share. What waits for disk or database runs in
+threads: the functions without `async` here."""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
+
+from pipelines.errors import InvalidOption
+from serve_apps.api import views
+from serve_apps.api.analyzer_catalog import Catalog
+from serve_apps.api.auth import Gate
+from serve_apps.api.event_hub import EventHub
+from serve_apps.api.media_policy import MediaPolicy, MediaRefused
+from serve_apps.api.problems import ProblemError, printable, refuse_fields
+from serve_apps.api.schemas import AnalysisRequest, AnalysisView, FieldProblem
+from serve_apps.monitoring.metrics import Memory, Metrics
+from serve_apps.monitoring.traces import Traces
+from serve_apps.results.objects import Objects
+from serve_apps.search.documents import Documents
+from serve_apps.store.analysis_store import Analysis, IdempotencyConflict, Store, Submission
+from serve_apps.store.keys import ROOT, ApiKey, Keys
+from serve_apps.store.lifecycle import Lifecycle
+from serve_apps.store.spending import month_start
+from serve_apps.store.uploads import Uploads, UploadState
+from serve_apps.work.pricing import Pricing
+
+Fleet = Callable[[], Awaitable[dict[str, Any]]]
+
+
+async def _no_fleet_metrics() -> bytes:
+    return b""
+
+
+ANALYSIS_ID = re.compile(r"an_[0-9a-f]{16}", re.ASCII)
+UPLOAD_ID = re.compile(r"up_[0-9a-f]{16}", re.ASCII)
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Everything the API stands on. `fleet` answers the orchestrator's view, `fleet_metrics` its exposition;
+    `submitted` is called in the event loop after a request was stored."""
+
+    store: Store
+    lifecycle: Lifecycle
+    documents: Documents
+    uploads: Uploads
+    objects: Objects
+    keys: Keys
+    gate: Gate
+    hub: EventHub
+    fleet: Fleet
+    catalog: Catalog
+    policy: MediaPolicy
+    submitted: Callable[[str], None]
+    pricing: Pricing = field(default_factory=Pricing)
+    keep_days: float | None = None
+    metrics: Metrics = field(default_factory=Metrics)
+    traces: Traces = field(default_factory=Traces)
+    fleet_metrics: Callable[[], Awaitable[bytes]] = _no_fleet_metrics
+    head_memory: Callable[[], Memory | None] = lambda: None
+
+    async def describe(self, analyses: Sequence[Analysis]) -> list[AnalysisView]:
+        """Views of analyses, as they stand now."""
+        return await asyncio.to_thread(views.describe, self.store, await self.fleet(), analyses, self.pricing)
+
+    async def view(self, analysis_id: str) -> AnalysisView:
+        """One analysis's view. Raises the 404."""
+        found = await self.describe([await self.existing(analysis_id)])
+        return found[0] if found else self.missing(analysis_id)
+
+    async def views_as_json(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The views of those analyses that exist, each as JSON; one way into a thread for all."""
+        fleet = await self.fleet()
+
+        def read() -> dict[str, bytes]:
+            found = views.describe_by_id(self.store, fleet, ids, self.pricing)
+            return {key: view.model_dump_json().encode() for key, view in found.items()}
+
+        return await asyncio.to_thread(read)
+
+    async def existing(self, analysis_id: str) -> Analysis:
+        """The analysis. Raises the 404."""
+        return await asyncio.to_thread(self._existing, analysis_id)
+
+    def _existing(self, analysis_id: str) -> Analysis:
+        analysis = self.store.get(analysis_id) if ANALYSIS_ID.fullmatch(analysis_id) else None
+        return analysis or self.missing(analysis_id)
+
+    def missing(self, analysis_id: str) -> NoReturn:
+        """Raises the 404."""
+        name = printable(analysis_id)
+        problem = FieldProblem(field="id", value=name, detail="GET /v1/analyses lists what there is")
+        raise ProblemError(404, f"there is no analysis {name!r}", [problem])
+
+    def submit(
+        self, request: AnalysisRequest, idempotency_key: str | None, by: ApiKey, traceparent: str = ""
+    ) -> tuple[Analysis, bool]:
+        """Store the request; False if its key had stored it before. Raises the 402, the 409 and the 422."""
+        digest = _digest(request)
+        # Idempotency keys of different API keys are different: nobody replays another's request by a lucky guess.
+        own = idempotency_key if by.id == ROOT.id or idempotency_key is None else f"{by.id}/{idempotency_key}"
+        try:
+            # Before the files are looked at: a retry is answered even when they are gone by now.
+            if (earlier := self.store.replay(own, digest)) is not None:
+                return earlier, False
+            self._check_budget(by)
+            asked = self._submission(request, own, digest, by)
+            return self.store.create(replace(asked, traceparent=traceparent or None))
+        except IdempotencyConflict as error:
+            detail = "use a new key for a new request"
+            problem = FieldProblem(field="Idempotency-Key", value=printable(idempotency_key), detail=detail)
+            said = f"Idempotency-Key {printable(idempotency_key)!r} belongs to {error.analysis_id}, which was asked"
+            raise ProblemError(409, f"{said} for with another body; {detail}", [problem]) from None
+
+    def _submission(self, request: AnalysisRequest, idempotency_key: str | None, digest: str, by: ApiKey) -> Submission:
+        media, analyzers, options = self.checked(request)
+        keep_days = self.keep_days if request.keep_days is None else request.keep_days
+        hook = request.webhook
+        return Submission(
+            media=media,
+            analyzers=analyzers,
+            options=options,
+            body_sha256=digest,
+            idempotency_key=idempotency_key,
+            priority=request.priority,
+            labels=request.labels,
+            budget_usd=request.budget_usd,
+            webhook=None if hook is None else {"url": hook.url, "secret": hook.secret.get_secret_value()},
+            key_id=None if by.id == ROOT.id else by.id,
+            expires_at=None if keep_days is None else self.store.now() + keep_days * _DAY_S,
+        )
+
+    def checked(self, request: AnalysisRequest) -> tuple[list[str], list[str], dict[str, dict[str, Any]]]:
+        """The media, the analyzers and their options. Raises the 422 with every wrong value in it."""
+        wrong: list[FieldProblem] = []
+        options: dict[str, dict[str, Any]] = {}
+        for index, choice in enumerate(request.analyzers):
+            if choice.name not in self.catalog.analyzers:
+                reason = f"unknown analyzer; allowed: {', '.join(self.catalog.analyzers)}"
+                wrong.append(_wrong(f"analyzers[{index}]", choice.name, reason))
+                continue
+            try:
+                options[choice.name] = dict(self.catalog.check_options(choice.name, choice.options))
+            except InvalidOption as error:
+                wrong.append(_wrong(f"analyzers[{index}].options.{error.option}", error.value, error.reason))
+            except ValueError as error:
+                wrong.append(_wrong(f"analyzers[{index}].options", choice.options, str(error)))
+        media = self._checked_media(request.media, wrong)
+        if request.webhook is not None and not request.webhook.url.startswith(("http://", "https://")):
+            wrong.append(_wrong("webhook.url", request.webhook.url, "a webhook is an http(s) URL"))
+        elif request.webhook is not None:
+            self._check(self.policy.check, "webhook.url", request.webhook.url, wrong)
+        if wrong:
+            raise refuse_fields(wrong)
+        return media, list(options), {name: given for name, given in options.items() if given}
+
+    def _checked_media(self, named: Sequence[str], wrong: list[FieldProblem]) -> list[str]:
+        checked = []
+        for index, uri in enumerate(named):
+            check = self._uploaded if UPLOAD_ID.fullmatch(uri) else self.policy.check
+            checked.append(self._check(check, f"media[{index}]", uri, wrong))
+        return [uri for uri in checked if uri is not None]
+
+    def _check(self, check: Callable[[str], str], field: str, uri: str, wrong: list[FieldProblem]) -> str | None:
+        try:
+            return check(uri)
+        except MediaRefused as error:
+            wrong.append(_wrong(field, uri, str(error)))
+            return None
+
+    def _uploaded(self, upload_id: str) -> str:
+        upload = self.uploads.get(upload_id)
+        if upload is None:
+            raise MediaRefused("there is no such upload; POST /v1/uploads begins one")
+        if upload.state is not UploadState.COMPLETE:
+            raise MediaRefused(f"the upload is not complete; POST /v1/uploads/{upload_id}/complete")
+        return upload.uri
+
+    def _check_budget(self, key: ApiKey) -> None:
+        if key.budget_usd_per_month is None:
+            return
+        spent = self.keys.spent_usd(key.id, month_start(self.store.now()))
+        if spent >= key.budget_usd_per_month:
+            detail = f"the key {key.name!r} has spent {spent:.2f} of its {key.budget_usd_per_month:.2f} USD this month"
+            raise ProblemError(402, f"{detail}; what it asked for goes on, new requests need another key")
+
+
+def _digest(request: AnalysisRequest) -> str:
+    body = request.model_dump(mode="json", exclude_defaults=True)
+    if request.webhook is not None:
+        body["webhook"]["secret"] = request.webhook.secret.get_secret_value()
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _wrong(field: str, value: Any, reason: str) -> FieldProblem:
+    shown = printable(value)
+    return FieldProblem(field=field, value=shown, detail=f"{field} = {shown!r}: {reason}")
