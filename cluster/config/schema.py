@@ -1,4 +1,4 @@
-"""Everything a cluster can be told, as frozen values. What reads them from files and variables is config.py."""
+"""Everything a cluster can be told, as frozen values. What reads them from files and variables is loader.py."""
 
 from collections.abc import Mapping
 from pathlib import Path

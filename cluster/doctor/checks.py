@@ -1,6 +1,6 @@
 """What `aima doctor` makes of what it has seen: pure checks, each with the way to mend what is wrong.
 
-Facts come in as values, gathered by doctor_probes.py. Sizes are bytes, times seconds, prices USD per hour.
+Facts come in as values, gathered by probes.py. Sizes are bytes, times seconds, prices USD per hour.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

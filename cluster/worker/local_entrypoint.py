@@ -3,7 +3,7 @@
 Its environment names where to join and holds a one-time join token, nothing else. What it may use afterwards
 (its address and ports, the head's address, Ray's token) comes back in the reply; Ray's token is kept in memory,
 never in a file or a variable. A worker of this machine joins at the orchestrator's API, with the standard library only:
-every import here delays the first frame. One that is given AIMA_HUB joins through the overlay (rented.py).
+every import here delays the first frame. One that is given AIMA_HUB joins through the overlay (rented_entrypoint.py).
 """
 
 import contextlib

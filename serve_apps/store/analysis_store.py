@@ -1,4 +1,4 @@
-"""Analyses in the database: made once, read often. What moves them on is in queue.py."""
+"""Analyses in the database: made once, read often. What moves them on is in ../queue/contract.py."""
 
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
