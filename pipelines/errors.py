@@ -88,7 +88,7 @@ class MissingPackage(ImportError):
         self.extra = extra
 
     def __str__(self) -> str:
-        return f"analyzer {self.analyzer!r} needs {self.package}: pip install 'aima[{self.extra}]'"
+        return f"analyzer {self.analyzer!r} needs {self.package}: pip install 'aima-media[{self.extra}]'"
 
 
 def unreadable(uri: str, cause: str, error: BaseException) -> MediaError:

@@ -28,7 +28,7 @@ from autoscaler.errors import (
     RateLimited,
 )
 
-_USER_AGENT = f"aima/{version('aima')}"
+_USER_AGENT = f"aima/{version('aima-media')}"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)
 # All tries of one call together stay below the reconciler's own limit for a call.
 _BACKOFF_S = (0.3, 1.0)

@@ -1,6 +1,8 @@
 """The `aima` command: its groups, and what its errors look like."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -18,9 +20,7 @@ from cluster.local.embedded import ClusterError
 from cluster.local.fake_cloud import FakeCloudError
 from cluster.storage.api_keys import NoSuchKey
 
-app = typer.Typer(
-    help="Media analysis on demand: GPUs only while there is work.", epilog=EXIT_CODES, no_args_is_help=True
-)
+app = typer.Typer(epilog=EXIT_CODES, no_args_is_help=True)
 # Without a name: their commands are `aima`'s own.
 for group in (local, analyses, status, doctor, costs, sweep, simulate, keys):
     app.add_typer(group.app)
@@ -41,6 +41,21 @@ _CODES: dict[type[Exception], int] = {
     Unreachable: NO_CLUSTER,
 }
 _READABLE = tuple(_CODES)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"aima {version('aima-media')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Media analysis on demand: GPUs only while there is work."""
 
 
 def main() -> None:

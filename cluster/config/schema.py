@@ -104,7 +104,7 @@ class LogSettings(_Frozen):
 class TracingSettings(_Frozen):
     """OpenTelemetry: the OTLP/HTTP address of a collector, such as http://collector:4318; unset, nothing is traced.
 
-    `sample`: the share of requests that are traced, of those whose caller has not decided. Needs aima[tracing].
+    `sample`: the share of requests that are traced, of those whose caller has not decided. Needs aima-media[tracing].
     """
 
     endpoint: str = ""

@@ -112,7 +112,7 @@ def _packages(versions: Mapping[str, str | None], works_here: bool) -> Iterator[
     for extra, names in extras.items():
         missing = [name for name in names if versions.get(name) is None]
         if missing:
-            mend = f"pip install 'aima[{extra}]'"
+            mend = f"pip install 'aima-media[{extra}]'"
             yield Finding(f"packages of a {extra}", Verdict.BAD, f"missing: {', '.join(missing)}", mend)
         else:
             yield Finding(f"packages of a {extra}", Verdict.GOOD, "installed")

@@ -180,7 +180,9 @@ def _observed(settings: ServiceSettings, clock: Callable[[], float]) -> _Observe
 
             sending = otel.exporting_to(settings.traces_endpoint)
         except ImportError:
-            raise ValueError("tracing.endpoint is set: it needs `pip install 'aima[tracing]'` on the head") from None
+            raise ValueError(
+                "tracing.endpoint is set: it needs `pip install 'aima-media[tracing]'` on the head"
+            ) from None
         traces = otel.OpenTelemetryTraces(sending, settings.traces_sample, clock, reader.fleet)
     return _Observed(reader, Metrics(), traces)
 

@@ -11,7 +11,7 @@ extras = project["optional-dependencies"]
 
 
 def expanded(names: list[str]) -> list[str]:
-    """The extras' requirements; an extra may name others of our own, as "aima[text,speech]"."""
+    """The extras' requirements; an extra may name others of our own, as "aima-media[text,speech]"."""
     found = []
     for name in names:
         for requirement in extras[name]:

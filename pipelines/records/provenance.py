@@ -47,7 +47,7 @@ class Making:
 
 @cache  # reading it takes as long as writing a small part
 def _own_version() -> str:
-    return version("aima")
+    return version("aima-media")
 
 
 def _unsigned(uri: str) -> str:

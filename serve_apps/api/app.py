@@ -34,7 +34,7 @@ def create_app(
     app = FastAPI(
         title="AIMA",
         description=_DESCRIPTION,
-        version=version("aima"),
+        version=version("aima-media"),
         docs_url="/docs" if public_docs else None,
         redoc_url=None,
         openapi_url="/openapi.json" if public_docs else None,

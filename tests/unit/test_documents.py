@@ -150,3 +150,18 @@ def test_python_in_documents_compiles_and_finds_its_names(block: Block) -> None:
         found = importlib.import_module(module)
         for name in imported.split(", "):
             assert hasattr(found, name.strip()), f"{module}.{name}"
+
+
+def test_nothing_tells_people_to_install_a_strangers_package() -> None:
+    """On the package index, the name "aima" belongs to the code of a textbook."""
+    named = re.compile(r"(?:pip install|uv add|pipx install)[^\n`&;|]*?[ '\"](aima)(?=[\s'\"\[=<>~`]|$)|`aima\[", re.M)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [
+        name
+        for name in listed
+        if not name.endswith((".csv", ".png", ".webp", ".json")) and "test_documents" not in name
+    ]
+    assert [name for name in texts if named.search((ROOT / name).read_text(encoding="utf-8"))] == []
+    assert named.search("pip install 'aima[worker]'")
+    assert named.search("pip install --upgrade aima")
+    assert not named.search("pip install 'aima-media[worker]' && aima demo")

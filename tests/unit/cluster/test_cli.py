@@ -1,6 +1,7 @@
 """The command line: its commands are there, and what goes wrong is one readable line."""
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +84,8 @@ def test_a_demonstration_of_the_overlay_says_whether_it_is_one_of_a_separate_net
     monkeypatch.setattr(demo, "run", run)
     said = CliRunner().invoke(main.app, ["demo", "--overlay"]).output
     assert words in " ".join(said.split())
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    done = CliRunner().invoke(main.app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"aima {version('aima-media')}\n")

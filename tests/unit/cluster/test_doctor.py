@@ -45,8 +45,8 @@ def test_a_fit_machine_is_not_complained_of() -> None:
     [
         ({"python": (3, 10)}, "Python", Verdict.BAD, "3.11 to 3.13"),
         ({"packages": {**PACKAGES, "ray": "2.49.1"}}, "Ray", Verdict.BAD, "ray==2.60"),
-        ({"packages": {**PACKAGES, "av": None}}, "packages of a head", Verdict.BAD, "aima[head]"),
-        ({"packages": {**PACKAGES, "torch": None}}, "packages of a worker", Verdict.BAD, "aima[worker]"),
+        ({"packages": {**PACKAGES, "av": None}}, "packages of a head", Verdict.BAD, "aima-media[head]"),
+        ({"packages": {**PACKAGES, "torch": None}}, "packages of a worker", Verdict.BAD, "aima-media[worker]"),
         ({"open_files": 1024}, "open files", Verdict.WARNING, "ulimit -n"),
         ({"memory_free": GIB}, "memory", Verdict.WARNING, "end what else"),
         ({"disk_free": 2 * GIB}, "disk", Verdict.WARNING, "storage_uri"),

@@ -65,7 +65,9 @@ def test_good_options_pass_as_the_analyzer_takes_them() -> None:
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
-    with pytest.raises(MissingPackage, match=r"analyzer 'scenes' needs torch: pip install 'aima\[worker\]'") as caught:
+    with pytest.raises(
+        MissingPackage, match=r"analyzer 'scenes' needs torch: pip install 'aima-media\[worker\]'"
+    ) as caught:
         load_analyzer("scenes")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
