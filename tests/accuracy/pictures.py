@@ -19,7 +19,7 @@ from pipelines.records.sinks import read_parts
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
 from pipelines.segments.task import SegmentTask
 from tests.accuracy.measures import Measure, error_rate
-from tests.media import Recipe, encode
+from tests.support.samples.media import Recipe, encode
 
 Picture = NDArray[np.uint8]
 # Photographs that scikit-image's wheel carries, and the ImageNet classes that name what is on them.

@@ -13,7 +13,7 @@ from pipelines.media.sampling import Segment, plan_segments
 from pipelines.media.sound import RATE_HZ, Samples
 from pipelines.segments.segment_sound import segment_samples
 from tests.accuracy.measures import Measure, error_rate
-from tests.sound import speak
+from tests.support.samples.sound import speak
 
 SENTENCES = (
     "The weather in London will be cloudy tomorrow morning.",

@@ -23,7 +23,7 @@ from cluster.config.schema import HttpSettings, Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded
 from cluster.local.processes import processes
-from tests.small_postgres import SmallPostgres, small_postgres
+from tests.support.servers.small_postgres import SmallPostgres, small_postgres
 
 GOALS = {"pss_mib": 1024.0, "cpu_percent": 5.0}
 _MIB = 1024**2

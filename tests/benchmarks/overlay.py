@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cluster.overlay.addresses import NodeAddress
-from tests import namespaces
-from tests.namespaces import HEAD_ADDRESS
-from tests.overlay_hosts import PEER, ROOT, Hosts, Program, hosts
-from tests.overlay_peer import HEAD
+from tests.support.overlay import namespaces
+from tests.support.overlay.hosts import PEER, ROOT, Hosts, Program, hosts
+from tests.support.overlay.namespaces import HEAD_ADDRESS
+from tests.support.overlay.peer import HEAD
 
 _HUB_PORT = 7022
 _PORT = 7023  # of the head, for the plain connection

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from pipelines.media.sample_video import sample_video
-from tests.chromium import Visit, chromium, visiting
-from tests.service import TOKEN
-from tests.serving import MACHINE, Served, serving
+from tests.support.product.chromium import Visit, chromium, visiting
+from tests.support.product.service import TOKEN
+from tests.support.product.serving import MACHINE, Served, serving
 
 
 # Closed with this folder, or no later test in the same process could run an event loop of its own.

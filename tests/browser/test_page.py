@@ -14,9 +14,9 @@ from pipelines.analyzers.registry import load_analyzer
 from pipelines.records.sinks import write_part
 from serve_apps.store.tables import analyses, segments, writing
 from tests.browser.conftest import machine, sample
-from tests.chromium import DESKTOP, PHONE, Visit
-from tests.service import TOKEN
-from tests.serving import Served
+from tests.support.product.chromium import DESKTOP, PHONE, Visit
+from tests.support.product.service import TOKEN
+from tests.support.product.serving import Served
 
 
 def test_the_token_is_asked_for_once_and_a_wrong_one_is_told(calm: Served, visit: Visit) -> None:

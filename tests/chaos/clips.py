@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.media.sample_video import sample_video
-from tests import media
+from tests.support.samples import media
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from tests.chaos.faults import Kind
 from tests.chaos.schedule import Habit
+from tests.chaos.servers.wrong_clock import HEAD
 from tests.chaos.stage import Stage
-from tests.chaos.wrong_clock import HEAD
 
 _LEAST_S, _MOST_S = 120.0, 900.0
 

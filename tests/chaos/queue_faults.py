@@ -4,9 +4,9 @@ import contextlib
 import random
 from collections.abc import Iterator
 
-from tests.chaos import broker
 from tests.chaos.faults import Kind, asleep
 from tests.chaos.schedule import Habit
+from tests.chaos.servers import broker
 from tests.chaos.stage import Stage
 
 

@@ -33,13 +33,13 @@ from cluster.local.fake_cloud import FakeCloud
 from cluster.local.processes import environment, head_processes, lives, processes, words
 from cluster.overlay.ports import can_bind
 from cluster.storage.database import open_engine
-from tests.chaos import broker, bucket
-from tests.chaos.broker import Broker
-from tests.chaos.bucket import Bucket
-from tests.chaos.clocks import Clocks
-from tests.chaos.link import Link
+from tests.chaos.servers import broker, bucket
+from tests.chaos.servers.broker import Broker
+from tests.chaos.servers.bucket import Bucket
+from tests.chaos.servers.clocks import Clocks
+from tests.chaos.servers.link import Link
 from tests.chaos.verdict import Blind, Books, Entry, Machine
-from tests.small_postgres import SmallPostgres, small_postgres
+from tests.support.servers.small_postgres import SmallPostgres, small_postgres
 
 _BOOT_S, _STORAGE_BYTES = 2.0, 64 * 1024**2
 _STARTS = 3

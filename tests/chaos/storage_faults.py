@@ -11,7 +11,7 @@ from typing import Any
 from tests.chaos.faults import Kind
 from tests.chaos.schedule import Habit
 from tests.chaos.stage import Stage
-from tests.guarded_s3 import App, Way, refuse, straight
+from tests.support.servers.guarded_s3 import App, Way, refuse, straight
 
 _ERRORS = (("500 Internal Server Error", "InternalError"), ("503 Slow Down", "SlowDown"))
 _MIB = 1024**2

@@ -13,9 +13,9 @@ from typing import cast
 import httpx
 import pytest
 
-from tests.chaos import bucket
 from tests.chaos.cloud_faults import KINDS as CLOUD_KINDS
-from tests.chaos.link import Link
+from tests.chaos.servers import bucket
+from tests.chaos.servers.link import Link
 from tests.chaos.stage import Stage, locked
 from tests.chaos.storage_faults import KINDS as STORAGE_KINDS
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from cluster.cli.main import app
 from cluster.config.loader import load_settings
 from cluster.config.state_directory import TOKENS
-from tests.kubernetes import crd_schema
-from tests.manifests import K8S, OVERLAYS, Resource, containers, of_kind, pod_templates, render
-from tests.specs import require_spec
+from tests.support.clouds.kubernetes import crd_schema
+from tests.support.clouds.specs import require_spec
+from tests.support.manifests import K8S, OVERLAYS, Resource, containers, of_kind, pod_templates, render
 
 VERSION = "1.34"
 FOLDERS = [K8S / "overlays" / name for name in OVERLAYS] + [K8S / "jobs" / "restore"]

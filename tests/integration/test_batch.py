@@ -16,8 +16,8 @@ from PIL import Image
 
 from pipelines.records.insights import Insight
 from pipelines.records.results import verify
-from tests import media
-from tests.sound import speak
+from tests.support.samples import media
+from tests.support.samples.sound import speak
 from tests.waiting import wait_until
 
 CLIPS = 200

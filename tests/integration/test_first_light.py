@@ -18,7 +18,7 @@ from cluster.config.schema import Settings
 from cluster.local.processes import environment, processes, words
 from pipelines.media.sample_video import sample_video
 from tests.integration.conftest import Running, running, settings_in
-from tests.jobs import finished, video_job
+from tests.support.product.jobs import finished, video_job
 from tests.waiting import wait_until
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from pipelines.media.sample_video import sample_video
-from tests.documents import Block, blocks, commands
 from tests.integration.conftest import Running
+from tests.support.documents import Block, blocks, commands
 
 # What lies outside a cluster that is shared: the browser, other clusters, the end. Other tests tell those stories.
 NOT_HERE = {"open", "down", "demo", "sweep", "simulate"}

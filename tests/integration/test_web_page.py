@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.chromium import PHONE, Visit, chromium, visiting
-from tests.film import NAMES, NOTICE, NOTICE_SCENE, SCENE_S, SCENES, SENTENCE, film
 from tests.integration.conftest import Running
+from tests.support.product.chromium import PHONE, Visit, chromium, visiting
+from tests.support.samples.film import NAMES, NOTICE, NOTICE_SCENE, SCENE_S, SCENES, SENTENCE, film
 
 _ANALYSED_MS = 300_000
 # Everything that the page says in these places, also what stands there for a moment only.

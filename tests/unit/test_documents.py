@@ -16,7 +16,7 @@ from cluster.cli.main import app
 from cluster.config.loader import load_settings
 from cluster.config.schema import Settings
 from pipelines.batch.command_line import parse
-from tests.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline_commands
+from tests.support.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline_commands
 
 SHELL = blocks("sh")
 # Programs of others. What of their commands can be wrong here is the files and names in them.

@@ -9,9 +9,9 @@ import promql_parser
 import pytest
 import yaml
 
-from tests.expositions import exposition, families
-from tests.manifests import K8S
-from tests.service import Running, running_service
+from tests.support.manifests import K8S
+from tests.support.product.expositions import exposition, families
+from tests.support.product.service import Running, running_service
 
 ROOT = K8S.parent
 FOLDER = K8S / "components" / "monitoring"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.clocks import Clocks
+from tests.chaos.servers.clocks import Clocks
 
 _TELLS = """
 import sys, time

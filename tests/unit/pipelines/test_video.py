@@ -26,8 +26,8 @@ from pipelines.models.devices import AT_WORK
 from pipelines.records.sinks import read_parts
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
 from pipelines.segments.task import SegmentReport, SegmentTask
-from tests import media
-from tests.sound import clicks, write
+from tests.support.samples import media
+from tests.support.samples.sound import clicks, write
 
 CUT_FRAMES = [30, 76, 137, 187, 242]  # checked by eye, and equal to the package's own predict_frames
 VEHICLES = {"streetcar", "moped", "motor scooter", "trolleybus", "minibus", "limousine", "jinrikisha"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service import Running, running_service
+from tests.support.product.service import Running, running_service
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from serve_apps.analyses import Lane
 from serve_apps.api.event_hub import EventHub
 from serve_apps.api.media_policy import MediaPolicy, MediaRefused
 from serve_apps.store.analysis_store import Store
-from tests.service import Running, problem
+from tests.support.product.service import Running, problem
 
 LOCAL = {"name": "i-1", "cloud": "local", "state": "bought", "phase": "a Ray node", "joined": True, "cost_usd": 0.5}
 

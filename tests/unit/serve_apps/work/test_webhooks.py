@@ -1,0 +1,160 @@
+"""Webhooks: signed, tried again for a day, seen in the API, and never led inside."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import httpcore
+import pytest
+
+from serve_apps.work.public_http import PublicBackend, public_client
+from serve_apps.work.webhook_sender import WebhookSender
+from serve_apps.work.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, retry_after_s, signature, verify
+from tests.support.product.service import Running
+
+SECRET = "a secret of some length"
+
+
+class Receiver(HTTPServer):
+    """Writes down what it is sent, and answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, bytes, str]] = []
+        self.answers: list[int] = []
+        self.location = ""
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/hook"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.heard.append((self.path, body, self.headers.get(SIGNATURE_HEADER, "")))
+        self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
+        if self.server.location:
+            self.send_header("Location", self.server.location)
+        self.end_headers()
+
+    do_GET = do_POST
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        thread = threading.Thread(target=receiver.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        yield receiver
+        receiver.shutdown()
+        thread.join()
+
+
+def send(service: Running, allow_private: bool = True, resolve: object = None) -> int:
+    async def once() -> int:
+        more = {} if resolve is None else {"resolve": resolve}
+        async with public_client(allow_private, **more) as client:  # type: ignore[arg-type]
+            return await WebhookSender(service.service.store.engine, lambda: service.clock[0], client).send_some()
+
+    return asyncio.run(once())
+
+
+def submit(service: Running, url: str) -> str:
+    service.public_hosts.add("127.0.0.1")
+    return str(service.submit(webhook={"url": url, "secret": SECRET})["id"])
+
+
+def deliveries(service: Running, analysis_id: str) -> list[dict[str, object]]:
+    return list(service.http.get(f"/v1/analyses/{analysis_id}/webhooks").json()["deliveries"])
+
+
+def test_an_end_is_told_signed_and_once(service: Running) -> None:
+    with receiving() as receiver:
+        analysis_id = submit(service, receiver.url)
+        assert send(service) == 0
+        service.finish(analysis_id)
+        assert (send(service), send(service)) == (1, 0)
+        ((path, body, header),) = receiver.heard
+    assert path == "/hook"
+    assert f'"analysis_id": "{analysis_id}"' in body.decode()
+    assert verify(SECRET, body, header, service.clock[0])
+    assert not verify(SECRET, body + b" ", header, service.clock[0])
+    assert not verify("another secret", body, header, service.clock[0])
+    assert not verify(SECRET, body, header, service.clock[0] + 301)
+    assert not verify(SECRET, body, "nonsense", service.clock[0])
+    (told,) = deliveries(service, analysis_id)
+    assert (told["state"], told["attempts"], told["last_status"], told["event"]) == ("delivered", 1, 204, "succeeded")
+
+
+def test_a_receiver_that_is_away_is_tried_for_a_day(service: Running) -> None:
+    with receiving() as receiver:
+        receiver.answers = [500, 302]
+        receiver.location = receiver.url
+        analysis_id = submit(service, receiver.url)
+        service.http.delete(f"/v1/analyses/{analysis_id}")
+        assert send(service) == 1
+        (told,) = deliveries(service, analysis_id)
+        assert (told["state"], told["last_status"], told["last_error"]) == (
+            "pending",
+            500,
+            "HTTP 500: 2xx is needed, redirects are not followed",
+        )
+        assert send(service) == 0
+        service.clock[0] += 10
+        assert send(service) == 1
+        assert len(receiver.heard) == 2  # the redirect was not followed
+        receiver.location = ""
+    tries = 2
+    for _ in range(200):
+        service.clock[0] += 3600
+        tries += send(service)
+    (told,) = deliveries(service, analysis_id)
+    assert told["state"] == "given_up"
+    assert told["attempts"] == tries
+    assert tries > 20
+    assert "ConnectError" in str(told["last_error"])
+
+
+def test_tries_are_ever_further_apart() -> None:
+    waits = [retry_after_s(attempts) for attempts in range(1, 40)]
+    assert waits[:4] == [10, 20, 40, 80]
+    assert max(waits) == 3600
+    assert sum(waits[:33]) > GIVE_UP_AFTER_S
+    assert signature("s", b"x", 5).startswith("t=5,v1=")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00::1"])
+def test_a_name_that_has_become_private_is_not_called(service: Running, address: str) -> None:
+    """DNS rebinding: public when it was asked for, private when it is called."""
+    with receiving() as receiver:
+        analysis_id = submit(service, f"http://rebinding.example:{receiver.server_port}/")
+        service.http.delete(f"/v1/analyses/{analysis_id}")
+        assert send(service, allow_private=False, resolve=lambda _host: [address]) == 1
+        assert receiver.heard == []
+    (told,) = deliveries(service, analysis_id)
+    assert "not on the public internet" in str(told["last_error"])
+
+
+def test_the_judged_address_is_the_one_that_is_called() -> None:
+    """Resolved once: a second answer of the resolver, for the connection, is never asked for."""
+    answers = iter([["93.184.216.34"], ["127.0.0.1"]])
+    called: list[str] = []
+
+    class Wire(httpcore.AsyncMockBackend):
+        async def connect_tcp(self, host: str, *_more: Any, **_named: Any) -> httpcore.AsyncNetworkStream:
+            called.append(host)
+            raise httpcore.ConnectError("enough")
+
+    backend = PublicBackend(False, lambda _host: next(answers), Wire([]))
+    with pytest.raises(httpcore.ConnectError, match="enough"):
+        asyncio.run(backend.connect_tcp("rebinding.example", 80))
+    assert called == ["93.184.216.34"]
