@@ -17,7 +17,7 @@ from pipelines.media.sampling import Segment, parse_sampling, plan_segments, seg
 from pipelines.media.sources import MediaInfo
 from pipelines.models.devices import AT_ONCE_ON_CPUS, segments_at_once
 from pipelines.records.results import write_results
-from pipelines.segments.applicability import fitting
+from pipelines.segments.applicability import applicable
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
 from pipelines.segments.task import SegmentTask
 
@@ -68,7 +68,7 @@ def plan(job: BatchJob, probe: Probe) -> tuple[dict[str, SegmentTask], BatchResu
     for uri, info in _probed(list_media(job.inputs, job.kind), probe):
         result.media += 1
         key = media_key(uri)
-        fits, error = ((), info) if isinstance(info, MediaError) else fitting(info, job.analyzers)
+        fits, error = ((), info) if isinstance(info, MediaError) else applicable(info, job.analyzers)
         if error is not None:
             result.add({"name": key, "media_uri": without_query(uri)} | _error(error))
         if not isinstance(info, MediaError) and fits:

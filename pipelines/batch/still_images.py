@@ -20,7 +20,7 @@ from pipelines.batch.segments import by_lane
 from pipelines.errors import file_name, without_query
 from pipelines.media.sampling import Segment
 from pipelines.models.devices import AT_WORK
-from pipelines.records.provenance import Making
+from pipelines.records.provenance import PartOrigin
 from pipelines.records.results import write_picture_results
 from pipelines.records.sinks import write_part
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
@@ -117,8 +117,8 @@ def analyse_bundle(
     parts = {}
     for name, analyzer, run, table in zip(names, analyzers, runs, tables, strict=True):
         options = dict(task.options.get(name, {}))
-        making = Making("\n".join(media), _THE_SEGMENT, analyzer.name, analyzer.version, options)
-        said = making.metadata(run.frames, "pillow", finished=True) | {"media": f"{len(media)} pictures"}
+        origin = PartOrigin("\n".join(media), _THE_SEGMENT, analyzer.name, analyzer.version, options)
+        said = origin.metadata(run.frames, "pillow", finished=True) | {"media": f"{len(media)} pictures"}
         directory = f"{task.output_uri}/{analyzer.name}"
         parts[name] = write_part(with_media(table, media), directory, 0, said)
     return {

@@ -1,4 +1,4 @@
-"""What a part's metadata says of its making: enough to know what it is, and whether it is still what would be made."""
+"""Where a part comes from, as its metadata says it: enough to know whether it would be made the same again."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from pipelines.media.sampling import Segment
 
 
 @dataclass(frozen=True)
-class Making:
+class PartOrigin:
     """All that the records of one part depend on."""
 
     media_uri: str

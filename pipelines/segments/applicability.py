@@ -7,7 +7,7 @@ from pipelines.errors import MediaError
 from pipelines.media.sources import MediaInfo
 
 
-def fitting(info: MediaInfo, names: Sequence[str]) -> tuple[tuple[str, ...], MediaError | None]:
+def applicable(info: MediaInfo, names: Sequence[str]) -> tuple[tuple[str, ...], MediaError | None]:
     """The analyzers that can say something about the item, and the error that the others are; None for none.
 
     Sound alone has nothing for analyzers of frames: whoever asks for them anyway has made a mistake, which must not

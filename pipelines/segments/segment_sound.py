@@ -1,27 +1,47 @@
-"""One segment's sound, cut where nobody speaks, so that each word comes once, and whole; and `python -m
-pipelines.audio`, a batch job."""
+"""The second step of a segment, for sound: it is cut where nobody speaks, so that each word comes once, and whole."""
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from pipelines.errors import MediaError
-from pipelines.media.decoders.audio import read_samples
 from pipelines.media.sampling import Segment
 from pipelines.media.sound import Samples, cut_near
 from pipelines.models.voice_activity import speech_ranges
+from pipelines.segments.plan import SegmentPlan
 
 _WINDOW_S = 3.0  # how far a border may move
-
 
 Read = Callable[[str, float, float], tuple[Samples, MediaError | None]]
 
 
-def segment_samples(uri: str, segment: Segment, read: Read = read_samples) -> tuple[Samples, MediaError | None]:
+@dataclass(frozen=True)
+class SoundHeard:
+    """What came of a segment's sound: a table for each analyzer, and the error that ended the file, if any."""
+
+    tables: dict[str, Any]
+    damage: MediaError | None = None
+
+
+def analyse_sound(plan: SegmentPlan, read: Read, on_first_sound: Callable[[], None]) -> SoundHeard:
+    """Play the segment's sound to the plan's analyzers of sound. Without sound their tables are empty."""
+    task = plan.task
+    if not plan.sound:
+        return SoundHeard({})
+    if not task.info.has_audio:
+        return SoundHeard({analyzer.name: analyzer.schema.empty_table() for analyzer in plan.sound})
+    samples, damage = segment_samples(task.media_uri, task.segment, read)
+    on_first_sound()
+    return SoundHeard({analyzer.name: analyzer.analyse(samples, task.segment) for analyzer in plan.sound}, damage)
+
+
+def segment_samples(uri: str, segment: Segment, read: Read) -> tuple[Samples, MediaError | None]:
     """The sound of a segment whose borders were moved into pauses, and the damage that ended it early, if any.
 
     Both neighbours of a border hear the same seconds around it, so both move it to the same pause: nothing is heard
-    twice, nothing missed. Segments shorter than 6 s keep their borders. `read` reads sound, in a process of its own for
-    instance. Raises MediaError where there is no sound.
+    twice, nothing missed. Segments shorter than 6 s keep their borders. `read` reads sound, for instance in
+    a process of its own. Raises MediaError where there is no sound.
     """
     moves = segment.end_s - segment.start_s >= 2 * _WINDOW_S
     around = segment.widened(_WINDOW_S)

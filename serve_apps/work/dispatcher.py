@@ -15,7 +15,7 @@ from pipelines.errors import MediaError, MediaUnavailable
 from pipelines.media.sampling import Segment, plan_segments
 from pipelines.media.sources import MediaInfo
 from pipelines.records.sinks import part_name
-from pipelines.segments.applicability import fitting
+from pipelines.segments.applicability import applicable
 from pipelines.segments.task import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.monitoring.measures import OUTAGES, Measures, cause_of
@@ -164,10 +164,10 @@ class Dispatcher:
         self, uri: str, analyzers: Sequence[str], patient: bool
     ) -> tuple[Mapping[str, Any], Mapping[Lane, Sequence[Segment]]]:
         """A media item's header and its segments by lane, or why there are none: it cannot be read, or not by what was
-        asked for (see `fitting`). Raises MediaUnavailable if `patient`."""
+        asked for (see `applicable`). Raises MediaUnavailable if `patient`."""
         try:
             info = await asyncio.to_thread(self._probe, self._access.readable(uri))
-            fits, misfit = fitting(info, analyzers)
+            fits, misfit = applicable(info, analyzers)
             if misfit:
                 raise misfit
         except MediaError as error:

@@ -45,7 +45,7 @@ def transcript_measures(folder: Path) -> Iterator[Measure]:
     yield Measure("transcript", "language found", len(rows), float(english), 1.0)
     cut: list[str] = []
     for segment in plan_segments(whole.end_s, 8.0):
-        samples, _ = segment_samples(str(path), segment)
+        samples, _ = segment_samples(str(path), segment, read_samples)
         cut += [row["text"] for row in transcript.analyse(samples, segment).to_pylist()]
     rate = error_rate(_words(" ".join(cut)), truth)
     yield Measure("transcript", "word error rate, cut into segments", len(truth), rate, 0.05, False)

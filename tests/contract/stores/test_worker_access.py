@@ -35,7 +35,7 @@ from tests.support.servers.guarded_s3 import KEY_ID, REGION, SECRET, Guard, guar
 _WORKER = """
 import json, os, sys
 from pipelines.segments.task import SegmentTask
-from pipelines.video import SegmentAnalyzer
+from pipelines.segments.segment_analyzer import SegmentAnalyzer
 assert not [name for name in os.environ if name.startswith("AWS_")], os.environ
 report = SegmentAnalyzer().run(SegmentTask.from_dict(json.load(sys.stdin)))
 print(json.dumps(report.to_dict()), flush=True)

@@ -15,7 +15,7 @@ import av
 from pipelines.errors import MediaError, UnknownAnalyzer
 from pipelines.media.isolation import DecodeProcesses
 from pipelines.media.sources import MediaInfo, probe
-from pipelines.segments.applicability import fitting
+from pipelines.segments.applicability import applicable
 from tests.support.samples import media
 from tests.support.samples.sound import clicks, write
 
@@ -86,13 +86,13 @@ def test_what_asked_analyzers_can_do_with_media() -> None:
     video = MediaInfo("a.mp4", "mp4", "h264", 64, 48, 0, 9.0, 25.0, has_audio=False)
     sound = replace(video, uri="a.mp3", width=0, height=0, kind="audio", has_audio=True)
     picture = replace(video, uri="a.png", kind="picture")
-    assert fitting(video, ["labels", "speech"]) == (("labels", "speech"), None)
-    assert fitting(sound, ["speech", "transcript"]) == (("speech", "transcript"), None)
-    fits, error = fitting(sound, ["labels", "transcript", "scenes"])
+    assert applicable(video, ["labels", "speech"]) == (("labels", "speech"), None)
+    assert applicable(sound, ["speech", "transcript"]) == (("speech", "transcript"), None)
+    fits, error = applicable(sound, ["labels", "transcript", "scenes"])
     assert fits == ("transcript",)
     assert str(error) == "a.mp3: nothing for labels, scenes: it has no picture; ask for speech or transcript, say"
-    assert fitting(picture, ["labels", "scenes", "speech"]) == (("labels",), None)
-    fits, error = fitting(picture, ["scenes", "speech"])
+    assert applicable(picture, ["labels", "scenes", "speech"]) == (("labels",), None)
+    fits, error = applicable(picture, ["scenes", "speech"])
     assert (fits, str(error)) == (
         (),
         "a.png: nothing for scenes, speech: it is one still picture; ask for labels or text, say",

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from pipelines.media.sampling import Segment
-from pipelines.records.provenance import Making
+from pipelines.records.provenance import PartOrigin
 
-MAKING = Making("https://host/a.mp4?signature=secret", Segment(1, 60.0, 120.0), "labels", "1:x", {"fps": 2})
+ORIGIN = PartOrigin("https://host/a.mp4?signature=secret", Segment(1, 60.0, 120.0), "labels", "1:x", {"fps": 2})
 
 
 def test_a_new_signature_changes_nothing() -> None:
-    assert replace(MAKING, media_uri="https://host/a.mp4?signature=other").digest == MAKING.digest
-    assert "secret" not in str(MAKING.metadata(3, "pyav", True))
+    assert replace(ORIGIN, media_uri="https://host/a.mp4?signature=other").digest == ORIGIN.digest
+    assert "secret" not in str(ORIGIN.metadata(3, "pyav", True))
 
 
 @pytest.mark.parametrize(
@@ -27,11 +27,11 @@ def test_a_new_signature_changes_nothing() -> None:
     ],
 )
 def test_all_else_does(change: dict[str, object]) -> None:
-    assert replace(MAKING, **change).digest != MAKING.digest  # type: ignore[arg-type]
+    assert replace(ORIGIN, **change).digest != ORIGIN.digest  # type: ignore[arg-type]
 
 
 def test_only_what_is_finished_bears_the_mark() -> None:
-    assert MAKING.metadata(3, "pyav", finished=True)["task"] == MAKING.digest
-    unfinished = MAKING.metadata(3, "pyav", finished=False)
+    assert ORIGIN.metadata(3, "pyav", finished=True)["task"] == ORIGIN.digest
+    unfinished = ORIGIN.metadata(3, "pyav", finished=False)
     assert "task" not in unfinished
     assert unfinished["options"] == '{"fps": 2}'
