@@ -123,7 +123,7 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         The orchestrator's bounds hold without it: a failure must skip neither Ray's tick nor what is left to do.
         """
         with _only_warned("Ray does not tell of its nodes"):
-            known = [node for node in self._gcs.nodes() if is_launch_of(self.cluster_name, node.instance_id)]
+            known = [node for node in self._gcs.nodes() if self._is_ours(node.instance_id)]
             self._ray_may_know_one = bool(known)
             listed = [node for node in known if node.instance_id in self._nodes]
             for node in known:
@@ -135,6 +135,10 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
                     self._drain(node)
             if listed:
                 self._call("POST", "/v1/nodes:observe", json={"nodes": [_activity(node) for node in listed]})
+
+    def _is_ours(self, name: str) -> bool:
+        """One that is listed may carry the name that its cluster had before an upgrade; the head is no launch."""
+        return name != self._head["name"] and (name in self._nodes or is_launch_of(self.cluster_name, name))
 
     def _drain(self, node: Any) -> None:
         wish = self._nodes[node.instance_id].get("drain")

@@ -10,7 +10,7 @@ import json
 import re
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,10 @@ _STATUS = {
 
 
 class Provider:
-    """The pods of one cluster. `base_url` is the API's root, with or without its /v2."""
+    """The pods of one cluster. `base_url` is the API's root, with or without its /v2.
+
+    `known_names`: launches of this cluster by whole names, whatever id they carry, such as one from before an upgrade.
+    """
 
     name = "runpod"
 
@@ -55,8 +58,9 @@ class Provider:
         base_url: str = BASE_URL,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
+        known_names: Collection[str] = (),
     ) -> None:
-        self._cluster_id = cluster_id
+        self._cluster_id, self._known_names = cluster_id, frozenset(known_names)
         self._rest = Rest("runpod", base_url.rstrip("/").removesuffix("/v2"), api_key, clock, sleep)
         self._places: dict[str, str] = {}  # launch -> the one data centre it was bought for
 
@@ -94,7 +98,7 @@ class Provider:
         """All pages of the account's pods, of which those count that carry a launch's name of this cluster."""
         pods = [pod async for pod in self._pods()]
         try:
-            own = [pod for pod in pods if is_launch_of(self._cluster_id, pod["name"])]
+            own = [pod for pod in pods if self._is_ours(pod["name"])]
             return [self._instance(pod) for pod in own if pod["status"] != "TERMINATED"]
         except (KeyError, TypeError, ValueError) as error:
             raise ListingFailed(f"runpod lists a pod that cannot be read: {type(error).__name__} {error}") from None
@@ -110,6 +114,9 @@ class Provider:
         params = {"source": "system", "tail": str(_LOG_LINES)}
         lines = await self._rest.stream_lines(f"/v2/pods/{instance_id}/logs", params, _LOG_SECONDS)
         return "; ".join(list(_log_lines(lines))[-_LOG_LINES:])
+
+    def _is_ours(self, name: str) -> bool:
+        return name in self._known_names or is_launch_of(self._cluster_id, name)
 
     async def _offers_of(self, tier: str, node_type: NodeType) -> list[Offer]:
         params = {"include": "AVAILABILITY", "product": "POD", "count": str(gpu_count(node_type)), "cloud": tier}

@@ -8,7 +8,7 @@ import asyncio
 import re
 import shlex
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from autoscaler.clouds.http import Reply, Rest, Sleep
@@ -49,7 +49,10 @@ _HOPELESS = re.compile(r"OCI runtime|error response from daemon|toomanyrequests|
 
 
 class Provider:
-    """The instances of one cluster; an instance's label is its launch's name. `wall_clock` gives unix seconds."""
+    """The instances of one cluster; an instance's label is its launch's name. `wall_clock` gives unix seconds.
+
+    `known_names`: launches of this cluster by whole names, whatever id they carry, such as one from before an upgrade.
+    """
 
     name = "vastai"
 
@@ -61,8 +64,9 @@ class Provider:
         base_url: str = BASE_URL,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
+        known_names: Collection[str] = (),
     ) -> None:
-        self._cluster_id, self._wall_clock = cluster_id, wall_clock
+        self._cluster_id, self._known_names, self._wall_clock = cluster_id, frozenset(known_names), wall_clock
         self._rest = Rest("vastai", base_url.rstrip("/"), api_key, clock, sleep, _SPACING_S, explain=_explain)
         self._condemned: dict[str, str] = {}  # contracts of refused purchases that could not be destroyed, and why
         self._said: dict[str, str] = {}
@@ -111,7 +115,7 @@ class Provider:
         """
         found = [contract async for contract in self._contracts()]
         try:
-            own = [c for c in found if is_launch_of(self._cluster_id, c["label"] or "")]
+            own = [c for c in found if self._is_ours(c["label"] or "")]
             instances = [self._instance(contract) for contract in own]
         except (KeyError, TypeError, ValueError) as error:
             raise ListingFailed(f"vastai lists what cannot be read: {type(error).__name__} {error}") from None
@@ -134,6 +138,9 @@ class Provider:
     async def log_excerpt(self, instance_id: str) -> str:
         """What its host's daemon said last."""
         return self._said.get(instance_id, "")
+
+    def _is_ours(self, label: str) -> bool:
+        return label in self._known_names or is_launch_of(self._cluster_id, label)
 
     async def _contracts(self) -> AsyncIterator[Mapping[str, Any]]:
         """Every contract of the account. Raises ListingFailed when a page is missing or says nothing."""

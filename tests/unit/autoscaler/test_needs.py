@@ -7,7 +7,6 @@ import pytest
 
 from autoscaler.clouds.runpod import country_of
 from autoscaler.decisions.needs import Machine, gpu_count, in_regions, unmet
-from autoscaler.names import is_launch_of, launch_name
 from autoscaler.types import NodeType, Offer, Trust
 
 NEED = NodeType(
@@ -74,11 +73,3 @@ def test_runpods_data_centres_tell_their_country(data_center: str, country: str)
 @pytest.mark.parametrize(("resources", "count"), [({}, 0), ({"GPU": 0.5}, 1), ({"GPU": 2.0}, 2)])
 def test_machines_are_sold_with_whole_gpus(resources: dict[str, float], count: int) -> None:
     assert gpu_count(NodeType("any", resources, 1, ())) == count
-
-
-@pytest.mark.parametrize(
-    "name", ["aima-c1", "aima-c1-gpu", "aima-c1-gpu-0123456", "aima-c1-gpu-0123456g", "aima-c10-gpu-01234567", "x"]
-)
-def test_a_name_that_only_looks_like_ours_is_not(name: str) -> None:
-    assert is_launch_of("aima-c1", launch_name("aima-c1", "gpu", "01234567"))
-    assert not is_launch_of("aima-c1", name)
