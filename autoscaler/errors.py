@@ -86,6 +86,6 @@ class UnknownNodeType(ValueError):
         super().__init__(f"no node type is called {name!r}; there are: {', '.join(sorted(allowed))}")
 
 
-def words_of(error: Exception) -> str:
+def message_of(error: Exception) -> str:
     """What it says. Some say nothing: whoever ran out of time, for one."""
     return str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)

@@ -35,10 +35,10 @@ class Launches:
         """The launch, unless it is over or unknown."""
         return self._live.get(name)
 
-    def over(self, node_type: str) -> list[Intent]:
+    def last_ended(self, node_type: str) -> list[Intent]:
         """The launches of a node type that ended last, in the order of their end."""
         if node_type not in self._over:
-            self._over[node_type] = self._ledger.over(node_type, _HISTORY)
+            self._over[node_type] = self._ledger.last_ended(node_type, _HISTORY)
         return self._over[node_type]
 
     def want(self, prefix: str, node_type: str, tags: Mapping[str, str], why: str, rival_of: str | None = None) -> str:
@@ -124,13 +124,13 @@ class Launches:
         ended_at = now if at is None else min(at, now)
         sentence = f"gone: {reason}; it cost {intent.cost_usd(ended_at):.6f} USD for {intent.billed_s(ended_at):.1f} s"
         state = IntentState.FAILED if failed else IntentState.ENDED
-        over = self.over(intent.node_type)
+        over = self.last_ended(intent.node_type)
         over.append(self.change(name, sentence, state=state, ended_at=ended_at, reason=reason, broken=broken))
         del over[:-_HISTORY], self._live[name]
         self._noted.pop(f"wait {name}", None)
         self._spent.clear()
         self._billed = None
-        self.measures.over(intent.cloud or "none", outcome(over[-1]))
+        self.measures.launch_ended(intent.cloud or "none", outcome(over[-1]))
 
     def note(self, subject: str, sentence: str, key: str = "") -> None:
         """Write a sentence about a cloud, a budget or a stray machine, unless it was the last one about it."""

@@ -166,7 +166,7 @@ class Ledger:
         with self._engine.connect() as connection:
             return [_intent(row) for row in connection.execute(rows)][::-1]
 
-    def over(self, node_type: str, limit: int = _SAMPLE) -> list[Intent]:
+    def last_ended(self, node_type: str, limit: int = _SAMPLE) -> list[Intent]:
         """The launches of a node type that ended last, in the order of their end."""
         rows = select(intents).where(intents.c.node_type == node_type, intents.c.ended_at.is_not(None))
         with self._engine.connect() as connection:

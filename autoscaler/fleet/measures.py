@@ -28,7 +28,7 @@ class Measures:
     def joined(self, cloud: str, seconds: float) -> None:
         """A machine has become a Ray node, so many seconds after it was wanted."""
 
-    def over(self, cloud: str, outcome: str) -> None:
+    def launch_ended(self, cloud: str, outcome: str) -> None:
         """A launch is over, with one of OUTCOMES: after it had joined, by its machine's fault, or without a use."""
 
     def cloud_failed(self, cloud: str, cause: str) -> None:

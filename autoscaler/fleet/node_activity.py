@@ -33,11 +33,11 @@ class Activities:
         """Since when, by fresh reports, a node's resources are not in use, and why Ray calls it busy all the same."""
         oldest = self._clock() - _FRESH_S
         fresh = {name: activity for name, (at, activity) in self._latest.items() if at >= oldest}
-        return {n: (since, in_words(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
+        return {n: (since, describe_reasons(fresh[n].reasons)) for n, since in self._unused_since.items() if n in fresh}
 
     def busy_with(self, name: str) -> str:
         """Why Ray called the node busy when it last said something of it."""
-        return in_words(self._latest[name][1].reasons) if name in self._latest else ""
+        return describe_reasons(self._latest[name][1].reasons) if name in self._latest else ""
 
     def forget(self, name: str) -> None:
         """The launch is over."""
@@ -45,7 +45,7 @@ class Activities:
         self._unused_since.pop(name, None)
 
 
-def in_words(reasons: Sequence[str]) -> str:
+def describe_reasons(reasons: Sequence[str]) -> str:
     """Ray's reasons for calling a node busy, in one short phrase: "CPU and GPU in use"."""
     used = [found[1] for reason in reasons if (found := _RESOURCE.fullmatch(reason))]
     words = [f"{' and '.join(used)} in use"] if used else []

@@ -9,7 +9,7 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions import budget
 from autoscaler.decisions.quarantine import Holds
 from autoscaler.decisions.selection import Choice, Ranking, rank
-from autoscaler.errors import CloudStopped, NoCapacity, RateLimited, words_of
+from autoscaler.errors import CloudStopped, NoCapacity, RateLimited, message_of
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.measures import cause_of
@@ -115,7 +115,7 @@ class Purchasing:
             self._watch.trouble(offer.cloud, "buy", "a purchase got no clear answer", error)
             self._unclear(name, offer, error)
         else:
-            self._watch.fine(offer.cloud, "buy")
+            self._watch.recovered(offer.cloud, "buy")
             self.bought(name, instance, f"bought from {offer.cloud} at {instance.price_usd_per_hour:.4g} USD/h")
         return ""
 
@@ -159,7 +159,7 @@ class Purchasing:
                 (offer.cloud, offer.offer_id), offer.machine_id, now, self._terms.cool_down_s, f"{offer.cloud} had none"
             )
             sentence = f"{offer.cloud} has none: {error}; this offer rests for {rest_s:.0f} s"
-            self._watch.fine(offer.cloud, "buy")
+            self._watch.recovered(offer.cloud, "buy")
             self._launches.measures.cloud_failed(offer.cloud, cause_of(error))
         else:
             self._watch.trouble(offer.cloud, "buy", "it sells nothing", error)
@@ -173,7 +173,7 @@ class Purchasing:
 
     def _unclear(self, name: str, offer: Offer, error: Exception) -> None:
         if self._launches.get(name) is not None:
-            sentence = f"{offer.cloud} gave no clear answer ({words_of(error)}); its list will tell"
+            sentence = f"{offer.cloud} gave no clear answer ({message_of(error)}); its list will tell"
             self._launches.change(name, sentence, answered_at=self._clock())
 
     def _still_wanted(self, name: str) -> bool:
@@ -211,7 +211,7 @@ class Purchasing:
         except Exception as error:  # the other clouds may sell
             self._watch.trouble(cloud, "offers", "its offers cannot be had", error)
             return ()
-        self._watch.fine(cloud, "offers")
+        self._watch.recovered(cloud, "offers")
         return offers
 
 

@@ -9,7 +9,7 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions import budget, races
 from autoscaler.decisions.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
 from autoscaler.decisions.quarantine import Breaker, Holds
-from autoscaler.errors import Draining, UnknownNodeType, words_of
+from autoscaler.errors import Draining, UnknownNodeType, message_of
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.measures import Measures
@@ -85,7 +85,7 @@ class Reconciler:
         """End it soon: what ends a second earlier is billed a second less."""
         intent = self._launches.get(name)
         if intent is not None and self._launches.end(name, reason) and intent.cloud is not None:
-            self._watch.hurry(intent.cloud)
+            self._watch.list_soon(intent.cloud)
         self._wake.set()
 
     def nodes(self) -> list[Intent]:
@@ -191,7 +191,7 @@ class Reconciler:
         """Node types whose launches fail one after the other."""
         found = {}
         for name in self._node_types:
-            hold = self._breaker.trip(self._launches.over(name))
+            hold = self._breaker.trip(self._launches.last_ended(name))
             if hold is not None and hold.until > now:
                 found[name] = f"{name} rests for {hold.until - now:.0f} s: {hold.reason}"
                 self._launches.note(name, f"nothing is bought for a while: {hold.reason}", "breaker")
@@ -255,7 +255,7 @@ class Reconciler:
             async with asyncio.timeout(self._pace.call_timeout_s):
                 said = await self._providers[instance.cloud].log_excerpt(instance.instance_id)
         except Exception as error:  # no explanation keeps a machine from its end
-            _log.info("its log cannot be had: %s", words_of(error), extra={"instance": instance.name})
+            _log.info("its log cannot be had: %s", message_of(error), extra={"instance": instance.name})
             return
         intent = self._launches.get(instance.name)
         if said and intent is not None:

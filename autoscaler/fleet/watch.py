@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions.quarantine import Holds
-from autoscaler.errors import CloudError, CloudStopped, RateLimited, words_of
+from autoscaler.errors import CloudError, CloudStopped, RateLimited, message_of
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.measures import cause_of
 from autoscaler.types import Instance, Listing
@@ -44,7 +44,7 @@ class _Seen:
     last_good: Listing | None = None
     good: bool = False
     failures: int = 0
-    hurried: bool = False
+    due_soon: bool = False
 
 
 class Watch:
@@ -70,23 +70,23 @@ class Watch:
         now = self._clock()
         for cloud, seen in self._seen.items():
             if seen.asking is None and self._due(cloud, seen, now):
-                seen.asked_at, seen.hurried = now, False
+                seen.asked_at, seen.due_soon = now, False
                 seen.asking = asyncio.create_task(self._ask(cloud, now))
         asking = [seen.asking for seen in self._seen.values() if seen.asking is not None]
         if asking:
             await asyncio.wait(asking, timeout=self._pace.patience_s)
         return {cloud: self._harvest(cloud, seen) for cloud, seen in self._seen.items()}
 
-    def hurry(self, cloud: str) -> None:
-        """Something is to happen there: list it with the next tick, whatever its pace."""
+    def list_soon(self, cloud: str) -> None:
+        """List the cloud with the next tick, whatever its pace: something is about to change there."""
         if cloud in self._seen:
-            self._seen[cloud].hurried = True
+            self._seen[cloud].due_soon = True
 
     def asked_to_end(self, instance: Instance) -> None:
         """Look once, soon, whether it has ended, so that the ledger's seconds are the cloud's; later in turn."""
         if self._asked_to_end.get(instance.name) != instance.instance_id:
             self._asked_to_end[instance.name] = instance.instance_id
-            self.hurry(instance.cloud)
+            self.list_soon(instance.cloud)
 
     def ending(self) -> frozenset[str]:
         """Launches whose cloud has accepted to end their machine."""
@@ -112,7 +112,7 @@ class Watch:
         if not isinstance(error, CloudError | TimeoutError):
             _log.error("%s: %s", cloud, what, exc_info=error, extra={"cloud": cloud})
         self._launches.measures.cloud_failed(cloud, cause_of(error))
-        now, sentence = self._clock(), f"{what}: {words_of(error)}"
+        now, sentence = self._clock(), f"{what}: {message_of(error)}"
         if isinstance(error, RateLimited):
             self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
             self._holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")
@@ -123,8 +123,8 @@ class Watch:
         self._troubles[cloud][matter] = sentence
         self._launches.note(cloud, sentence, matter)
 
-    def fine(self, cloud: str, matter: str) -> None:
-        """The same kind of call has gone well."""
+    def recovered(self, cloud: str, matter: str) -> None:
+        """A call of the same kind has succeeded: its trouble is over."""
         self._troubles[cloud].pop(matter, None)
         if self._launches.forget_note(cloud, matter):
             self._launches.note(cloud, "answers as it should again", "fine")
@@ -136,7 +136,7 @@ class Watch:
 
     def _due(self, cloud: str, seen: _Seen, now: float) -> bool:
         every_s = self._pace.list_every_s.get(cloud, 0.0) * 2.0 ** min(seen.failures, 4)
-        every_s = min(every_s, _LEAST_S) if seen.hurried and not seen.failures else every_s
+        every_s = min(every_s, _LEAST_S) if seen.due_soon and not seen.failures else every_s
         return not self.paused(cloud) and now - seen.asked_at >= every_s
 
     async def _ask(self, cloud: str, as_of: float) -> Listing:
@@ -164,7 +164,7 @@ class Watch:
             return None
         seen.good, seen.failures = True, 0
         seen.last_good = task.result()
-        self.fine(cloud, "list")
+        self.recovered(cloud, "list")
         if not seen.last_good.instances:
-            self.fine(cloud, "end")
+            self.recovered(cloud, "end")
         return seen.last_good

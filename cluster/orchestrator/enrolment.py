@@ -38,7 +38,7 @@ class Fleet(Protocol):
         """Something worth an event has happened."""
         ...
 
-    def came_to(self, name: str, phase: str, detail: str, ago_s: float) -> None:
+    def reached(self, name: str, phase: str, detail: str, ago_s: float) -> None:
         """A machine has come this far, so many seconds ago."""
         ...
 
@@ -110,7 +110,7 @@ class Admission:
         """A node says how far it has come; anything but a known phase is ignored."""
         phase, ago_s = report.get("phase"), report.get("ago_s", 0.0)
         if phase in PHASES and isinstance(ago_s, int | float) and 0 <= ago_s < _MAX_AGO_S:
-            self._fleet.came_to(name, str(phase), str(report.get("detail", ""))[:_MAX_DETAIL], float(ago_s))
+            self._fleet.reached(name, str(phase), str(report.get("detail", ""))[:_MAX_DETAIL], float(ago_s))
 
     def refused(self, name: str, why: str) -> None:
         """Somebody was turned away: an event, once a minute for the same name and reason."""

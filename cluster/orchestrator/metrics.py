@@ -78,7 +78,7 @@ class FleetMetrics(Measures):
     def joined(self, cloud: str, seconds: float) -> None:
         self._joined.labels(cloud).observe(seconds)
 
-    def over(self, cloud: str, outcome: str) -> None:
+    def launch_ended(self, cloud: str, outcome: str) -> None:
         self._over.labels(cloud, outcome).inc()
 
     def cloud_failed(self, cloud: str, cause: str) -> None:

@@ -42,7 +42,7 @@ class ReconcilerFleet:
         """An event."""
         self._reconciler.note(name, sentence)
 
-    def came_to(self, name: str, phase: str, detail: str, ago_s: float) -> None:
+    def reached(self, name: str, phase: str, detail: str, ago_s: float) -> None:
         """A machine has come this far: it is a node now, or unfit, or a step nearer."""
         if phase == "unfit":
             self._reconciler.mark_failed(name, detail)

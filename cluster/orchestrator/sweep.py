@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoscaler.clouds.contract import CloudProvider
-from autoscaler.errors import CloudError, words_of
+from autoscaler.errors import CloudError, message_of
 from autoscaler.types import Instance
 
 _CALL_TIMEOUT_S = 30.0
@@ -61,9 +61,9 @@ async def _sweep_one(
             async with asyncio.timeout(_CALL_TIMEOUT_S):
                 instances = await provider.list_instances()
         except (CloudError, TimeoutError) as error:
-            if words_of(error) != swept.unknown:
-                say(f"{provider.name}: its list cannot be had, so nothing is known: {words_of(error)}")
-            swept.unknown, swept.empty_lists = words_of(error), 0
+            if message_of(error) != swept.unknown:
+                say(f"{provider.name}: its list cannot be had, so nothing is known: {message_of(error)}")
+            swept.unknown, swept.empty_lists = message_of(error), 0
         else:
             swept.unknown, swept.left = "", [instance.name for instance in instances]
             swept.empty_lists = 0 if instances else swept.empty_lists + 1
@@ -83,4 +83,4 @@ async def _end_all(
                 await provider.terminate_instance(instance.instance_id)
             swept.ended.add(instance.name)
         except (CloudError, TimeoutError) as error:
-            say(f"{provider.name}: {instance.name} does not end, which is tried again: {words_of(error)}")
+            say(f"{provider.name}: {instance.name} does not end, which is tried again: {message_of(error)}")

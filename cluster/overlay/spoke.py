@@ -17,7 +17,7 @@ from typing import Any
 
 import asyncssh
 
-from autoscaler.errors import words_of
+from autoscaler.errors import message_of
 from autoscaler.worker_command import HubAddress
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.backoff import pause_s
@@ -105,7 +105,7 @@ class Spoke:
                 reason = error
             pause = pause_s(attempt, random.random)
             if time.monotonic() + pause > deadline:
-                raise HeadLost(f"{else_why}: {words_of(reason)}")
+                raise HeadLost(f"{else_why}: {message_of(reason)}")
             await asyncio.sleep(pause)
 
     async def _dial(self) -> dict[str, Any]:

@@ -42,13 +42,13 @@ def _run_beside_the_head() -> int:
     except (JoinRefused, OSError) as error:
         print(f"{name} cannot join {orchestrator}: {error}", file=sys.stderr)
         return 1
-    turn = ray_node.Turn()
-    while not turn.take():
+    lock = ray_node.StartLock()
+    while not lock.acquire():
         time.sleep(ray_node.POLL_S)
     ray = ray_node.start(name, grant)
     signal.signal(signal.SIGTERM, lambda *_: ray.terminate())
     listens = ray_node.wait_for_port(ray, grant["host"], int(grant["node_manager_port"]))
-    turn.end()
+    lock.release()
     if listens:
         with contextlib.suppress(JoinRefused, OSError):  # the node works without its boot time on record
             _post(orchestrator, "/v1/joined", {"name": name}, bearer=grant["report_token"])

@@ -34,8 +34,8 @@ def patience(grace_s: float) -> dict[str, str]:
     }
 
 
-class Turn:
-    """One after another this machine's workers start their nodes. Taken until `end`, or until this process ends.
+class StartLock:
+    """Makes this machine's workers start their nodes one after another. Held until `release`, or until this process ends.
 
     Two at once would take the same free names for sockets, and neither would become a node.
     """
@@ -43,16 +43,16 @@ class Turn:
     def __init__(self) -> None:
         self._descriptor = os.open(__file__, os.O_RDONLY)  # a file that all of them can open, and that is there anyway
 
-    def take(self) -> bool:
-        """Whether it is ours now."""
+    def acquire(self) -> bool:
+        """Take it if it is free; returns whether it is ours now."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
 
-    def end(self) -> None:
-        """The next one's."""
+    def release(self) -> None:
+        """Let the next worker start its node."""
         os.close(self._descriptor)
 
 

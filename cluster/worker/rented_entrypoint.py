@@ -117,13 +117,13 @@ class Rented:
         raise Ending("it was told to stop")
 
     async def _run_ray(self, grant: Mapping[str, Any]) -> None:
-        turn = ray_node.Turn()
-        while not turn.take():
+        lock = ray_node.StartLock()
+        while not lock.acquire():
             await asyncio.sleep(ray_node.POLL_S)
         ray = self.ray = ray_node.start(self.name, grant)
         if await asyncio.to_thread(ray_node.wait_for_port, ray, grant["host"], int(grant["node_manager_port"])):
             self._report("Ray up")
-        turn.end()
+        lock.release()
         ended = asyncio.create_task(asyncio.to_thread(ray.wait))
         bound_s = min(float(grant["drain_s"]), _DRAIN_SHARE * self.max_age_s)
         left_s = _STARTED + self.max_age_s - bound_s - time.monotonic()

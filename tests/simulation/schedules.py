@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.progress import track
 
-from tests.simulation.drama import play
+from tests.simulation.random_faults import play
 
 
 def main() -> int:
@@ -47,10 +47,10 @@ def _outcome(seed: int) -> int | str:
     """How many machines were bought, or what broke."""
     logging.disable(logging.CRITICAL)
     try:
-        drama = play(seed)
+        cluster = play(seed)
     except AssertionError as error:
         return f"seed {seed}: {error}"
-    return sum(cloud.created for cloud in drama.clouds.values())
+    return sum(cloud.created for cloud in cluster.clouds.values())
 
 
 if __name__ == "__main__":

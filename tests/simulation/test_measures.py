@@ -31,7 +31,7 @@ class Counted(Measures):
     def joined(self, cloud: str, seconds: float) -> None:
         self.joins.append(seconds)
 
-    def over(self, cloud: str, outcome: str) -> None:
+    def launch_ended(self, cloud: str, outcome: str) -> None:
         self.outcomes[outcome] += 1
 
     def cloud_failed(self, cloud: str, cause: str) -> None:

@@ -57,7 +57,7 @@ class _Launches:
     def note(self, name: str, sentence: str) -> None:
         say(event=sentence, name=name)
 
-    def came_to(self, name: str, phase: str, detail: str, ago_s: float) -> None:
+    def reached(self, name: str, phase: str, detail: str, ago_s: float) -> None:
         say(phase=phase, name=name)
 
 

@@ -52,7 +52,7 @@ def fleet_exposition() -> bytes:
     ):
         metrics.booted("runpod", phase, seconds)
     metrics.joined("runpod", 28.9)
-    metrics.over("runpod", "ended")
+    metrics.launch_ended("runpod", "ended")
     metrics.cloud_failed("runpod", cause_of(KeyRefused("no")))
     metrics.ticked(1_700_000_000.0)
     return metrics.render()

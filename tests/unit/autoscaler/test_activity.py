@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.fleet.node_activity import in_words
+from autoscaler.fleet.node_activity import describe_reasons
 
 BUSY = "Busy workers on node."
 
@@ -18,4 +18,4 @@ BUSY = "Busy workers on node."
     ],
 )
 def test_reasons_become_one_phrase(reasons: tuple[str, ...], words: str) -> None:
-    assert in_words(reasons) == words
+    assert describe_reasons(reasons) == words

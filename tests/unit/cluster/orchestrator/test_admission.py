@@ -36,7 +36,7 @@ class Launches:
     def note(self, name: str, sentence: str) -> None:
         self.events.append((name, sentence))
 
-    def came_to(self, name: str, phase: str, detail: str, ago_s: float) -> None:
+    def reached(self, name: str, phase: str, detail: str, ago_s: float) -> None:
         self.steps.append((name, phase, detail, ago_s))
 
 

@@ -11,20 +11,20 @@ from ray._private import log_monitor, ray_constants, services
 from cluster.ray_patches.preloaded_worker import rest_s
 from cluster.ray_patches.start_worker import narrowed
 from cluster.worker import ray_node
-from cluster.worker.ray_node import CALM, WARM, Turn
+from cluster.worker.ray_node import CALM, WARM, StartLock
 
 RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
 
 
 def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
-    first, second, third = Turn(), Turn(), Turn()
-    assert first.take()
-    assert not second.take()
-    first.end()
-    assert second.take()
-    assert not third.take()
-    second.end()
-    third.end()
+    first, second, third = StartLock(), StartLock(), StartLock()
+    assert first.acquire()
+    assert not second.acquire()
+    first.release()
+    assert second.acquire()
+    assert not third.acquire()
+    second.release()
+    third.release()
 
 
 @pytest.mark.parametrize(("gpus", "warm"), [(1, WARM), (0, {})])

@@ -53,6 +53,6 @@ def test_a_machine_that_joins_says_which_one_it_is_and_the_head_hears_it() -> No
     assert asyncio.run(worker.live()) == "there is nothing to do"
     fleet = ReconcilerFleet(cast(Reconciler, heard))
     for report in line.reports:
-        fleet.came_to("a", report["phase"], report["detail"], report["ago_s"])
+        fleet.reached("a", report["phase"], report["detail"], report["ago_s"])
     assert ("a", "joined") in heard.said
     assert [said for said in heard.said if said[1] == "is" and said[2]] == [("a", "is", "pod7")]

@@ -1,4 +1,4 @@
-"""Misfortune at random: whatever happens, nothing is doubled, overspent, left over or left undone."""
+"""Random faults: whatever happens, nothing is doubled, overspent, left over or left undone."""
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from autoscaler.clouds.fake import Fault
-from tests.simulation.drama import CLOUDS, TYPES, Drama, play
+from tests.simulation.random_faults import CLOUDS, TYPES, FaultyCluster, play
 
 
 @pytest.mark.parametrize("first", range(0, 200, 20))
@@ -16,48 +16,48 @@ def test_random_schedules_end_at_zero_with_every_request_served(first: int) -> N
         play(seed)
 
 
-class Misfortune(RuleBasedStateMachine):
-    """The same drama, written by Hypothesis, which shortens what breaks."""
+class RandomFaults(RuleBasedStateMachine):
+    """The same, with schedules written by Hypothesis, which shortens those that break a rule."""
 
-    drama: Drama
+    cluster: FaultyCluster
 
     @initialize(list_lag_s=st.sampled_from([0.0, 4.0]))
     def begin(self, list_lag_s: float) -> None:
-        self.drama = Drama(list_lag_s)
+        self.cluster = FaultyCluster(list_lag_s)
 
     @rule(node_type=st.sampled_from([t.name for t in TYPES]), count=st.integers(0, 3))
     def want(self, node_type: str, count: int) -> None:
-        self.drama.want(node_type, count)
-        self.drama.pass_time(1)
+        self.cluster.want(node_type, count)
+        self.cluster.pass_time(1)
 
     @rule(cloud=st.sampled_from(CLOUDS), fault=st.sampled_from(list(Fault)), times=st.sampled_from([1, 3]))
     def fault(self, cloud: str, fault: Fault, times: int) -> None:
-        self.drama.fault(cloud, fault, times)
+        self.cluster.fault(cloud, fault, times)
 
     @rule(number=st.integers(0, 9), vanish=st.booleans())
     def break_one(self, number: int, vanish: bool) -> None:
-        self.drama.break_one(number, vanish)
+        self.cluster.break_one(number, vanish)
 
     @rule()
     def restart(self) -> None:
-        self.drama.restart()
+        self.cluster.restart()
 
     @rule(ticks=st.integers(1, 12), advance_s=st.sampled_from([1.0, 20.0]))
     def pass_time(self, ticks: int, advance_s: float) -> None:
-        self.drama.pass_time(ticks, advance_s)
+        self.cluster.pass_time(ticks, advance_s)
 
     @invariant()
     def holds(self) -> None:
-        if hasattr(self, "drama"):
-            self.drama.check()
+        if hasattr(self, "cluster"):
+            self.cluster.check()
 
     def teardown(self) -> None:
-        if hasattr(self, "drama"):
-            with self.drama as drama:
-                drama.finish()
+        if hasattr(self, "cluster"):
+            with self.cluster as cluster:
+                cluster.finish()
 
 
-TestMisfortune = Misfortune.TestCase
-TestMisfortune.settings = settings(
+TestRandomFaults = RandomFaults.TestCase
+TestRandomFaults.settings = settings(
     max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )

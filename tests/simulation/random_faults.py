@@ -1,4 +1,4 @@
-"""Random misfortune on the real reconciler: what may happen, what must hold meanwhile, and how it must end."""
+"""Random faults on the real reconciler: what may happen, what must hold meanwhile, and how it must end."""
 
 import math
 import random
@@ -20,7 +20,7 @@ BUDGET_USD_PER_HOUR, AFFORDABLE = 3.2, 3
 _PATIENCE_S = 3 * 3600.0
 
 
-class Drama(World):
+class FaultyCluster(World):
     """Two clouds, a Ray that wants so many nodes of each type, and faults. Everything is checked after every step."""
 
     def __init__(self, list_lag_s: float = 0.0) -> None:
@@ -114,25 +114,25 @@ class Drama(World):
                 assert unseen or counted.get(instance_id, 0.0) >= billed_s - 1e-6, f"{instance_id} is not in the bill"
 
 
-def play(seed: int, steps: int = 15) -> Drama:
+def play(seed: int, steps: int = 15) -> FaultyCluster:
     """One random schedule of demand, faults, breakdowns and restarts, to its end; raises AssertionError."""
     dice = random.Random(seed)
-    with Drama(list_lag_s=dice.choice((0.0, 4.0))) as drama:
+    with FaultyCluster(list_lag_s=dice.choice((0.0, 4.0))) as cluster:
         for _ in range(steps):
-            step(drama, dice)
-        drama.finish()
-    return drama
+            step(cluster, dice)
+        cluster.finish()
+    return cluster
 
 
-def step(drama: Drama, dice: random.Random) -> None:
+def step(cluster: FaultyCluster, dice: random.Random) -> None:
     """One thing that happens, then some time."""
     kind = dice.choice(("want", "want", "fault", "fault", "fault", "fault", "break", "restart"))
     if kind == "want":
-        drama.want(dice.choice(TYPES).name, dice.randrange(4))
+        cluster.want(dice.choice(TYPES).name, dice.randrange(4))
     elif kind == "fault":
-        drama.fault(dice.choice(CLOUDS), dice.choice(list(Fault)), dice.choice((1, 1, 1, 3)))
+        cluster.fault(dice.choice(CLOUDS), dice.choice(list(Fault)), dice.choice((1, 1, 1, 3)))
     elif kind == "break":
-        drama.break_one(dice.randrange(9), vanish=dice.random() < 0.5)
+        cluster.break_one(dice.randrange(9), vanish=dice.random() < 0.5)
     else:
-        drama.restart()
-    drama.pass_time(dice.randrange(1, 6), advance_s=dice.choice((1.0, 1.0, 1.0, 20.0)))
+        cluster.restart()
+    cluster.pass_time(dice.randrange(1, 6), advance_s=dice.choice((1.0, 1.0, 1.0, 20.0)))
