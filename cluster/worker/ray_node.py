@@ -35,7 +35,7 @@ def patience(grace_s: float) -> dict[str, str]:
 
 
 class StartLock:
-    """Makes this machine's workers start their nodes one after another. Held until `release`, or until this process ends.
+    """Makes this machine's workers start their nodes one after another; held until `release` or the process's end.
 
     Two at once would take the same free names for sockets, and neither would become a node.
     """
