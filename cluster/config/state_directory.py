@@ -1,7 +1,6 @@
 """What a running cluster leaves on disk: its address card, its tokens, its logs."""
 
 import json
-import os
 import secrets
 import shutil
 import tempfile
@@ -9,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.overlay.addresses import NodeAddress
+from pipelines.files import write_atomically
 
 TOKENS = ("api", "ray", "nodes", "fleet")
 
@@ -98,8 +98,4 @@ class StateDir:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only this user can read, all of it or nothing."""
-    temporary = path.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    write_atomically(path, [text.encode()], mode=0o600)

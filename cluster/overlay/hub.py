@@ -27,6 +27,7 @@ from cluster.overlay.ssh import (
     machine_identity,
     prepare_process,
 )
+from pipelines.files import write_atomically
 
 _log = logging.getLogger(__name__)
 # How long a stream to a node that is away waits for it, before it is refused.
@@ -256,8 +257,6 @@ def load_host_key(path: Path) -> asyncssh.SSHKey:
     """The hub's key, made on first use and readable by this user only."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".new")
-        temporary.touch(mode=0o600)
-        asyncssh.generate_private_key("ssh-ed25519").write_private_key(str(temporary))
-        temporary.replace(path)
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        write_atomically(path, [key.export_private_key()], mode=0o600)
     return asyncssh.read_private_key(str(path))

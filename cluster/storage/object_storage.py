@@ -8,13 +8,13 @@ where the head has another way.
 import io
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
+from pipelines.files import write_atomically
 from serve_apps.results.objects import Objects
 
 _PRESIGNED_S = 3600
@@ -117,16 +117,7 @@ class LocalObjects:
 
 def _write(path: Path, data: IO[bytes]) -> None:
     """Write a file as a whole, and to the disk, or not at all."""
-    handle, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            shutil.copyfileobj(data, file, 1 << 20)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, iter(lambda: data.read(1 << 20), b""), mode=0o600)
 
 
 class S3Objects:

@@ -1,11 +1,11 @@
 """Which files are meant by a path, a folder, a prefix in an object store, or a manifest."""
 
 from collections.abc import Iterator, Sequence
-from os.path import abspath
 
 from pyarrow import fs
 
 from pipelines.errors import MediaError
+from pipelines.files import filesystem_of
 
 _NAMED = {
     "video": "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv",
@@ -49,10 +49,9 @@ def _list_one(uri: str, kind: str) -> Iterator[str]:
 
 
 def _open(uri: str) -> tuple[fs.FileSystem, str, str]:
-    if "://" not in uri:
-        return fs.LocalFileSystem(), abspath(uri), ""
-    filesystem, path = fs.FileSystem.from_uri(uri)
-    return filesystem, path, "" if uri.startswith("file://") else uri.partition("://")[0] + "://"
+    filesystem, path = filesystem_of(uri)
+    is_local = "://" not in uri or uri.startswith("file://")
+    return filesystem, path, "" if is_local else uri.partition("://")[0] + "://"
 
 
 def _is_media(info: fs.FileInfo, suffixes: set[str]) -> bool:

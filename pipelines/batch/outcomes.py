@@ -9,9 +9,7 @@
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from pyarrow import fs
 
 from pipelines.batch.progress import told
 from pipelines.errors import MediaError, MediaUnavailable, file_name, without_query
+from pipelines.files import filesystem_of, write_atomically
 from pipelines.records.read_ahead import read_ahead
 
 _READ_AHEAD = 32  # they are small
@@ -48,11 +47,7 @@ class Outcomes:
     """The files of one job, in a local folder or an object store."""
 
     def __init__(self, output_uri: str) -> None:
-        if "://" in output_uri:
-            self._files, self._root = fs.FileSystem.from_uri(output_uri)
-        else:
-            self._files, self._root = fs.LocalFileSystem(), os.path.abspath(output_uri)
-        self._root = self._root.rstrip("/")
+        self._files, self._root = filesystem_of(output_uri)
 
     def begin(self, job: Mapping[str, Any], resume: bool) -> dict[str, dict[str, Any]]:
         """The outcomes of segments that need not run again, by name: none unless `resume`. Raises OtherJob."""
@@ -103,11 +98,7 @@ class Outcomes:
             with self._files.open_output_stream(path) as stream:  # an object appears when its upload completes
                 stream.write(data)
             return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{Path(path).name}.", dir=Path(path).parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
+        write_atomically(Path(path), [data])
 
     def _delete(self, name: str) -> None:
         path = f"{self._root}/{name}"

@@ -1,13 +1,13 @@
 """Where trained weights come from: a pip package, this machine, or an object store; checked, and kept once fetched."""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from pyarrow import fs
+
+from pipelines.files import filesystem_of, write_atomically
 
 _CACHE = Path("~/.cache/aima/weights")
 _PIECE_BYTES = 1 << 20
@@ -58,7 +58,7 @@ def _verified(path: Path, sha256: str | None) -> Path:
 
 def _fetched(location: str, sha256: str | None, cache: Path) -> Path:
     try:
-        filesystem, key = fs.FileSystem.from_uri(location)
+        filesystem, key = filesystem_of(location)
         info = filesystem.get_file_info(key)
         if info.type != fs.FileType.File:
             raise WeightsError(f"{location}: no such object")
@@ -73,21 +73,17 @@ def _fetched(location: str, sha256: str | None, cache: Path) -> Path:
 
 
 def _store(target: Path, pieces: Iterable[bytes], sha256: str | None) -> None:
-    """Write a file that is there as a whole or not at all, however many processes do it at once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    """Write the file if it has this checksum. Several processes may do it at once."""
+    write_atomically(target, _checked(target.name, pieces, sha256))
+
+
+def _checked(name: str, pieces: Iterable[bytes], sha256: str | None) -> Iterator[bytes]:
     digest = hashlib.sha256()
-    handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                digest.update(piece)
-                file.write(piece)
-        if sha256 and digest.hexdigest() != sha256.lower():
-            raise WeightsError(f"{target.name}: its SHA-256 is {digest.hexdigest()}, not {sha256}")
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
+    if sha256 and digest.hexdigest() != sha256.lower():
+        raise WeightsError(f"{name}: its SHA-256 is {digest.hexdigest()}, not {sha256}")
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -1,7 +1,5 @@
 """Where results go: one Parquet file per segment, in a folder or an object store."""
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from pipelines.files import filesystem_of, write_atomically
 from pipelines.records.read_ahead import read_ahead
 
 _FINISHED = b"task"
@@ -47,7 +46,7 @@ def write_part(
 
 def part_exists(directory_uri: str, segment_index: int) -> bool:
     """Whether a segment's part has been written, by whatever version."""
-    filesystem, directory = _open(directory_uri)
+    filesystem, directory = filesystem_of(directory_uri)
     info = filesystem.get_file_info(f"{directory}/{part_name(segment_index)}")
     return bool(info.type == fs.FileType.File)
 
@@ -59,7 +58,7 @@ def finished_part(directory_uri: str, segment_index: int, task: str) -> Mapping[
     """
     if not part_exists(directory_uri, segment_index):
         return None
-    filesystem, directory = _open(directory_uri)
+    filesystem, directory = filesystem_of(directory_uri)
     try:
         with filesystem.open_input_file(f"{directory}/{part_name(segment_index)}") as file:
             metadata = pq.read_schema(file).metadata or {}
@@ -72,7 +71,7 @@ def finished_part(directory_uri: str, segment_index: int, task: str) -> Mapping[
 
 def list_parts(directory_uri: str) -> list[str]:
     """The file names of all parts, ordered by segment."""
-    filesystem, directory = _open(directory_uri)
+    filesystem, directory = filesystem_of(directory_uri)
     found = filesystem.get_file_info(fs.FileSelector(directory, allow_not_found=True))
     return sorted(i.base_name for i in found if i.base_name.startswith("part-") and i.base_name.endswith(".parquet"))
 
@@ -88,9 +87,9 @@ def read_parts(directory_uri: str) -> pa.Table:
 
 def write_file(data: bytes | pa.Buffer, directory_uri: str, name: str) -> str:
     """Write a file as a whole or not at all; returns its URI."""
-    filesystem, directory = _open(directory_uri)
+    filesystem, directory = filesystem_of(directory_uri)
     if isinstance(filesystem, fs.LocalFileSystem):
-        _write_local(Path(directory), name, data)
+        write_atomically(Path(directory) / name, [memoryview(data)])
     else:  # an object appears when its upload completes
         with filesystem.open_output_stream(f"{directory}/{name}") as stream:
             stream.write(data)
@@ -99,38 +98,6 @@ def write_file(data: bytes | pa.Buffer, directory_uri: str, name: str) -> str:
 
 def read_file(directory_uri: str, name: str) -> bytes:
     """A file's bytes. Raises FileNotFoundError."""
-    filesystem, directory = _open(directory_uri)
+    filesystem, directory = filesystem_of(directory_uri)
     with filesystem.open_input_stream(f"{directory}/{name}", compression=None) as stream:
         return bytes(stream.read())
-
-
-def _open(directory_uri: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in directory_uri:
-        return fs.LocalFileSystem(), os.path.abspath(directory_uri)
-    filesystem, directory = fs.FileSystem.from_uri(directory_uri)
-    return filesystem, directory.rstrip("/")
-
-
-def _write_local(directory: Path, name: str, data: bytes | pa.Buffer) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, directory / name)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    """Make the new name survive a power cut."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
