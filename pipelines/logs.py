@@ -70,9 +70,14 @@ class Formatter(logging.Formatter):
 
 
 def _for_people(line: Mapping[str, Any]) -> str:
-    known = " ".join(f"{name}={line[name]}" for name in FACTS if name in line)
-    said = f"{line['time']} {line['level']:7} {line['process']} {line['logger']}: {line['message']}"
+    known = " ".join(f"{name}={_one_line(str(line[name]))}" for name in FACTS if name in line)
+    said = f"{line['time']} {line['level']:7} {line['process']} {line['logger']}: {_one_line(line['message'])}"
     return said + (f"  [{known}]" if known else "") + (f"\n{line['error']}" if "error" in line else "")
+
+
+def _one_line(text: str) -> str:
+    """Strangers choose parts of what is logged: what would forge a line or steer a terminal is shown as an escape."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def configure(

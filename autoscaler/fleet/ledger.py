@@ -1,4 +1,7 @@
-"""What was wanted, bought and ended, and what it cost: written before the money is spent, kept for ever."""
+"""What was wanted, bought and ended, and what it cost: written before the money is spent, kept for ever.
+
+Launches are kept for ever; of the sentences about them, the newest EVENT_ROWS.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -8,6 +11,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Connection,
     Engine,
     Float,
     Integer,
@@ -17,6 +21,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     case,
+    delete,
     func,
     insert,
     inspect,
@@ -25,9 +30,16 @@ from sqlalchemy import (
 )
 
 from autoscaler.decisions.selection import Experience
+from autoscaler.fleet.sentences import NAME_CHARACTERS, SENTENCE_BYTES, printable
 from autoscaler.types import STRAY, Intent, IntentState
 
 _SAMPLE = 20
+# Weeks of a busy fleet. A sentence is at most SENTENCE_BYTES long, so all of them take less than 20 MB of a volume of
+# 1 GiB, whoever causes them.
+EVENT_ROWS = 20_000
+_TRIM_EVERY = 500
+# A reason may hold two sentences: why it ended, and how its log ends.
+_REASON_BYTES = 2 * SENTENCE_BYTES
 _OVER = (IntentState.ENDED.value, IntentState.FAILED.value)
 _FIELDS = tuple(f.name for f in fields(Intent))
 metadata = MetaData()
@@ -103,6 +115,7 @@ class Ledger:
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine, self._clock = engine, clock
+        self._untrimmed = _TRIM_EVERY  # after a restart, nobody knows how many there are
 
     def create_tables(self) -> None:
         """Create what is missing: tables, and columns that an older AIMA did not know."""
@@ -121,7 +134,7 @@ class Ledger:
         intent = Intent(name, node_type, IntentState.WANTED, self._clock(), dict(tags), rival_of=rival_of)
         with self._engine.begin() as connection:
             connection.execute(_INSERT_INTENT, _row(intent))
-            connection.execute(_INSERT_EVENT, {"at": intent.wanted_at, "name": name, "sentence": sentence})
+            self._tell(connection, intent.wanted_at, name, sentence)
         return intent
 
     def change(self, intent: Intent, sentence: str, **values: Any) -> Intent:
@@ -129,7 +142,7 @@ class Ledger:
         changed = replace(intent, **values)
         with self._engine.begin() as connection:
             connection.execute(_UPDATE_INTENT, {"key": intent.name, **_row(changed)})
-            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
+            self._tell(connection, self._clock(), intent.name, sentence)
         return changed
 
     def keep(self, intent: Intent, sentence: str) -> Intent:
@@ -140,7 +153,7 @@ class Ledger:
             return self.change(known, sentence, **again)
         with self._engine.begin() as connection:
             connection.execute(_INSERT_INTENT, _row(intent))
-            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": intent.name, "sentence": sentence})
+            self._tell(connection, self._clock(), intent.name, sentence)
         return intent
 
     def find(self, name: str) -> Intent | None:
@@ -152,7 +165,17 @@ class Ledger:
     def note(self, subject: str, sentence: str) -> None:
         """Write a sentence about a cloud, a budget or a machine that no launch claims."""
         with self._engine.begin() as connection:
-            connection.execute(_INSERT_EVENT, {"at": self._clock(), "name": subject, "sentence": sentence})
+            self._tell(connection, self._clock(), subject, sentence)
+
+    def _tell(self, connection: Connection, at: float, name: str, sentence: str) -> None:
+        """Write a sentence, and now and then delete the oldest: whoever causes them cannot fill the disk."""
+        values = {"at": at, "name": printable(name)[:NAME_CHARACTERS], "sentence": printable(sentence)}
+        connection.execute(_INSERT_EVENT, values)
+        self._untrimmed += 1
+        if self._untrimmed >= _TRIM_EVERY:
+            self._untrimmed = 0
+            newest = select(func.max(events.c.id)).scalar_subquery()
+            connection.execute(delete(events).where(events.c.id <= newest - EVENT_ROWS))
 
     def live(self) -> list[Intent]:
         """Intents that are not over, oldest first."""
@@ -218,7 +241,8 @@ def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[
 
 def _row(intent: Intent) -> dict[str, Any]:
     values = {name: getattr(intent, name) for name in _FIELDS}
-    return values | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
+    told = {"reason": printable(intent.reason, _REASON_BYTES)}
+    return values | told | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
 
 
 def _intent(row: Any) -> Intent:

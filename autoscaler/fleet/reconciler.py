@@ -15,6 +15,7 @@ from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.measures import Measures
 from autoscaler.fleet.node_activity import Activities
 from autoscaler.fleet.purchasing import Purchasing, Terms
+from autoscaler.fleet.sentences import printable
 from autoscaler.fleet.view import instance_view, spending_view
 from autoscaler.fleet.watch import Pace, Watch
 from autoscaler.types import Activity, Equipment, Instance, Intent, IntentState, NodeType, Offer
@@ -118,6 +119,7 @@ class Reconciler:
     def mark_failed(self, name: str, reason: str) -> None:
         """The instance reports that it cannot work: it is ended, and its machine left alone for a while."""
         intent = self._launches.get(name)
+        reason = printable(reason)
         if intent is not None and self._launches.end(name, f"it reports: {reason}", broken=True):
             self._rest(intent, reason)
         self._wake.set()
@@ -259,7 +261,7 @@ class Reconciler:
             return
         intent = self._launches.get(instance.name)
         if said and intent is not None:
-            last = f"its log ends with: {said}"
+            last = f"its log ends with: {printable(said)}"
             self._launches.change(instance.name, last, reason=f"{intent.reason}; {last}")
 
     def _rest(self, intent: Intent, reason: str) -> None:

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autoscaler.fleet.sentences import printable
 from autoscaler.types import DRAINING, Intent
 from cluster.config.state_directory import write_private
+from cluster.orchestrator.guest_events import GuestEvents
 from cluster.orchestrator.join_tokens import Joins, Refused
 from cluster.overlay.addresses import Addresses, NodeAddress
 from cluster.overlay.control import Enrolment
 
 # What a machine may say of itself, in the order in which it comes.
 PHASES = ("image up", "joined", "Ray up", "model loaded", DRAINING, "unfit")
-_REFUSAL_EVERY_S = 60.0
 _MAX_AGO_S = 86_400.0
-_MAX_DETAIL = 300
+_MAX_DETAIL_BYTES = 300
 
 
 class Fleet(Protocol):
@@ -66,7 +67,7 @@ class Admission:
         self._is_free, self._clock = is_free, clock
         self._members, held = _load(path)
         self._addresses = Addresses(head, held)
-        self._told: dict[tuple[str, str], float] = {}
+        self._events = GuestEvents(fleet.note, clock)
         self.admit: Callable[[str, NodeAddress, str], Awaitable[Any]] | None = None
         self.forget: Callable[[str], None] | None = None
 
@@ -110,20 +111,20 @@ class Admission:
         """A node says how far it has come; anything but a known phase is ignored."""
         phase, ago_s = report.get("phase"), report.get("ago_s", 0.0)
         if phase in PHASES and isinstance(ago_s, int | float) and 0 <= ago_s < _MAX_AGO_S:
-            self._fleet.reached(name, str(phase), str(report.get("detail", ""))[:_MAX_DETAIL], float(ago_s))
+            detail = report.get("detail", "")
+            detail = printable(detail, _MAX_DETAIL_BYTES) if isinstance(detail, str) else ""
+            self._fleet.reached(name, str(phase), detail, float(ago_s))
 
     def refused(self, name: str, why: str) -> None:
-        """Somebody was turned away: an event, once a minute for the same name and reason."""
-        known = self._fleet.launch(name) is not None
-        key = (name, why) if known else ("", "stranger")
-        now = self._clock()
-        if now - self._told.get(key, -_REFUSAL_EVERY_S) < _REFUSAL_EVERY_S:
-            return
-        self._told = {k: at for k, at in self._told.items() if now - at < _REFUSAL_EVERY_S} | {key: now}
-        self._fleet.note(name if known else "overlay", f"refused at the overlay's door: {name[:64]!r}: {why}")
+        """Somebody was turned away. Strangers share one subject and one sentence, whatever they call themselves."""
+        if self._fleet.launch(name) is None:
+            self._events.tell("overlay", "a stranger was refused at the overlay's door")
+        else:
+            self._events.tell(name, f"refused at the overlay's door: {why}")
 
     def retire(self, live: set[str]) -> None:
         """Forget every node whose launch is over."""
+        self._events.turn()
         over = [name for name in {*self._members, *self._addresses.held} if name not in live]
         for name in over:
             self._members.pop(name, None)

@@ -39,7 +39,7 @@ def decode(line: str) -> dict[str, Any]:
     """The message of one line. Raises ControlError."""
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ControlError(f"not JSON: {line[:80]!r}") from None
     if not isinstance(message, dict):
         raise ControlError(f"not an object: {line[:80]!r}")

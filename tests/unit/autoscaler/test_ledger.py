@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.sentences import SENTENCE_BYTES
 from autoscaler.types import IntentState
 from cluster.storage.database import open_engine
 
@@ -93,3 +94,27 @@ def test_the_cost_runs_from_the_purchase_to_the_proof_of_the_end(ledger: Ledger)
     assert ended.cost_usd(9999.0) == pytest.approx(0.2)
     unclear = ledger.change(wanted, "unclear", state=IntentState.ENDING, price_usd_per_hour=3.6, buying_at=1000.0)
     assert unclear.billed_s(1050.0) == pytest.approx(50.0)
+
+
+def test_what_a_machine_says_is_kept_as_one_short_line(ledger: Ledger) -> None:
+    said = "CUDA error\n2026-11-30 error: forged \x1b[2J" + "x" * 100_000
+    changed = ledger.change(ledger.want("a", "gpu", {}, "asked for"), said, reason=said)
+    ledger.note("n" * 10_000 + "\n", said)
+    assert changed.name == "a"
+    kept = [event["sentence"] for event in ledger.recent_events(2)] + [ledger.live()[0].reason]
+    assert all(text.isprintable() and len(text.encode()) <= 2 * SENTENCE_BYTES for text in kept)
+    assert len(ledger.recent_events(1)[0]["name"]) <= 128
+
+
+def test_old_sentences_go_and_launches_stay(
+    ledger: Ledger, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoscaler.fleet.ledger.EVENT_ROWS", 600)
+    wanted = ledger.want("a", "gpu", {}, "asked for")
+    for number in range(1200):
+        ledger.note("overlay", f"{number} " + "x" * 100_000)
+    events = ledger.recent_events(10_000)
+    assert events[-1]["sentence"].startswith("1199 ")
+    assert 600 <= len(events) <= 600 + 500
+    assert ledger.live() == [wanted]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 8 * 1024**2

@@ -82,6 +82,14 @@ def test_configured_again_nothing_is_written_twice(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "api.log")) == 1
 
 
+def test_text_that_a_stranger_chose_forges_no_line_and_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("orchestrator", "text")
+    log.warning("it asks for %s", "a\n2026-11-30 error forged: b\x1b[2J\u202e", extra={"instance": "c\nd"})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert "a\\n2026-11-30 error forged: b\\x1b[2J\\u202e" in line
+
+
 def test_text_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("orchestrator", "text", "warning")
     log.info("not from this level on")

@@ -138,3 +138,18 @@ def test_a_hammering_stranger_makes_one_event_a_minute(door: Door) -> None:
     door.now += 61
     door.admission.refused("stranger", "again")
     assert len(door.launches.events) == 2
+
+
+def test_a_node_that_is_refused_again_and_again_with_other_words_makes_few_events(door: Door) -> None:
+    for attempt in range(20_000):
+        door.admission.refused("a", f"it may not connect to {attempt}.example.org\nforged line:22")
+    assert 1 <= len(door.launches.events) <= 20
+    assert all(sentence.isprintable() for _, sentence in door.launches.events)
+
+
+@pytest.mark.parametrize("detail", ["x" * 100_000, "one\ntwo\x1b[2J", {"a": 1}, ["x"] * 1000, 7, None])
+def test_what_a_node_reports_is_one_short_line(door: Door, detail: object) -> None:
+    door.admission.reported("a", {"phase": "unfit", "detail": detail})
+    ((_, _, said, _),) = door.launches.steps
+    assert len(said.encode()) <= 300
+    assert not said or said.isprintable()

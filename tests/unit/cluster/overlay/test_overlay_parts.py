@@ -22,7 +22,16 @@ def test_an_enrolment_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", "{", "[]", "3", '{"public_key": 1, "machine": "m"}', '{"machine": "m"}', '{"public_key": "%s"}' % ("k" * 600)],
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "[" * 100_000,
+        '{"public_key": 1, "machine": "m"}',
+        '{"machine": "m"}',
+        '{"public_key": "%s"}' % ("k" * 600),
+    ],
 )
 def test_what_is_no_enrolment_is_refused(line: str) -> None:
     with pytest.raises(ControlError):
