@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from autoscaler.clouds.rate_limits import Pace, retry_after_s
+from autoscaler.clouds.rate_limits import CallKind, Pace, bounded_s, retry_after_s
 from autoscaler.errors import (
     ApiRetired,
     BalanceTooLow,
@@ -58,6 +58,7 @@ class Reply:
     headers: Mapping[str, str]
     text: str
     prose: str
+    kind: CallKind = CallKind.LIST
 
     @property
     def ok(self) -> bool:
@@ -83,10 +84,11 @@ class Reply:
 
 
 class Rest:
-    """One account at one cloud. Clock and sleep are monotonic seconds.
+    """One account at one cloud. Clock and sleep are monotonic seconds; `wall_clock` gives unix seconds,
+    by which dates are judged.
 
-    `spacing_s`: the least distance of two calls with the same `scope`, in seconds. `explain`: what an answer means at
-    this cloud, if it is not what its status says.
+    `spacing_s`: the least distance of two calls of the same kind, in seconds. `explain`: what an answer means at this
+    cloud, if it is not what its status says.
     """
 
     def __init__(
@@ -96,12 +98,14 @@ class Rest:
         api_key: str,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
-        spacing_s: Mapping[str, float] | None = None,
+        spacing_s: Mapping[CallKind, float] | None = None,
         timeout: httpx.Timeout = _TIMEOUT,
         explain: Callable[[Reply], CloudError | None] = lambda _reply: None,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._cloud, self._key = cloud, _checked(cloud, api_key)
         self._clock, self._sleep, self._explain = clock, sleep, explain
+        self._now_unix: Callable[[], float | None] = wall_clock or (lambda: None)
         self._pace = Pace(dict(spacing_s or {}))
         headers = {"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT, "Accept": "application/json"}
         self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
@@ -110,29 +114,29 @@ class Rest:
         """Let go of the connections."""
         await self._client.aclose()
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, scope: str = "") -> Reply:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, kind: CallKind = CallKind.LIST) -> Reply:
         """Read. Returns a success; raises CloudError for everything else."""
-        return self._checked_read(await self._repeat("GET", path, scope, reads=True, params=params))
+        return self._checked_read(await self._repeat("GET", path, kind, params=params))
 
-    async def search(self, path: str, body: Mapping[str, Any], scope: str = "") -> Reply:
-        """Read by POST, as `get` does."""
-        return self._checked_read(await self._repeat("POST", path, scope, reads=True, json=body))
+    async def search(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """Read offers by POST, as `get` does."""
+        return self._checked_read(await self._repeat("POST", path, CallKind.OFFERS, json=body))
 
-    async def delete(self, path: str, scope: str = "") -> Reply:
+    async def delete(self, path: str) -> Reply:
         """Ask for an end, which may be asked for twice. Returns any answer that is not transient."""
-        reply = await self._repeat("DELETE", path, scope, reads=False)
+        reply = await self._repeat("DELETE", path, CallKind.END)
         if reply.status in _TRANSIENT or reply.status == 429:
             raise self.failure(reply)
         return reply
 
-    async def purchase(self, method: str, path: str, body: Mapping[str, Any], scope: str = "") -> Reply:
+    async def purchase(self, method: str, path: str, body: Mapping[str, Any]) -> Reply:
         """Buy, at most once. Returns a success or a refusal that is for the provider to read.
 
         Raises NoCapacity when nothing was sent, OutcomeUnknown when it may have been bought, RateLimited and
         CloudStopped when it was not.
         """
         try:
-            reply = await self._patiently(method, path, scope, reads=False, json=body)
+            reply = await self._patiently(method, path, CallKind.BUY, json=body)
         except _NoAnswer as error:
             if error.sent:
                 raise OutcomeUnknown(str(error)) from None
@@ -161,12 +165,16 @@ class Rest:
             return known
         said = self.describe(reply)
         if reply.status == 429:
-            wait_s = retry_after_s(reply.headers, reply.text)
+            wait_s = self._asked_wait_s(reply)
             return RateLimited(f"{said}; the next call is due in {wait_s:.0f} s", wait_s)
         kinds = {401: KeyRefused, 402: BalanceTooLow, 403: KeyRefused, 410: ApiRetired}
         if reply.status == 410:
             said += f"; {self._cloud} has retired this API ({self._client.base_url}): a newer AIMA is needed"
         return kinds.get(reply.status, CloudError)(said)
+
+    def _asked_wait_s(self, reply: Reply) -> float:
+        """How long the calls of its kind have to wait after this refusal."""
+        return bounded_s(reply.kind, retry_after_s(reply.headers, reply.text, self._now_unix()))
 
     def describe(self, reply: Reply) -> str:
         """What was asked and answered, in one line without secrets."""
@@ -183,13 +191,13 @@ class Rest:
             raise self.failure(reply)
         return reply
 
-    async def _repeat(self, method: str, path: str, scope: str, reads: bool, **content: Any) -> Reply:
+    async def _repeat(self, method: str, path: str, kind: CallKind, **content: Any) -> Reply:
         """Try a few times while the trouble looks transient."""
         started = self._clock()
         for pause_s in (*_BACKOFF_S, None):
             last = pause_s is None or self._clock() - started > _PATIENCE_S
             try:
-                reply = await self._patiently(method, path, scope, reads, **content)
+                reply = await self._patiently(method, path, kind, **content)
             except _NoAnswer:
                 if last:
                     raise
@@ -200,23 +208,24 @@ class Rest:
             await self._sleep(pause_s)
         raise AssertionError("the last try returns or raises")
 
-    async def _patiently(self, method: str, path: str, scope: str, reads: bool, **content: Any) -> Reply:
+    async def _patiently(self, method: str, path: str, kind: CallKind, **content: Any) -> Reply:
         """One call in its turn; refused for its pace, it is tried once more when the wait is short."""
-        reply = await self._once(method, path, scope, reads, content)
-        if reply.status == 429 and retry_after_s(reply.headers, reply.text) <= _PATIENCE_S:
-            return await self._once(method, path, scope, reads, content)
+        reply = await self._once(method, path, kind, content)
+        if reply.status == 429 and self._asked_wait_s(reply) <= _PATIENCE_S:
+            return await self._once(method, path, kind, content)
         return reply
 
-    async def _turn(self, scope: str, reads: bool) -> None:
+    async def _turn(self, kind: CallKind) -> None:
         """Wait until the cloud wants the next call. Raises RateLimited, having asked nothing, when that takes long."""
-        while (wait_s := self._pace.wait_s(scope, reads, self._clock())) > 0:
+        while (wait_s := self._pace.wait_s(kind, self._clock())) > 0:
             if wait_s > _PATIENCE_S:
-                raise RateLimited(f"{self._cloud} limits the rate of calls: the next is due in {wait_s:.0f} s", wait_s)
+                said = f"{self._cloud} limits the rate of calls: the next of the kind {kind!r} is due in {wait_s:.0f} s"
+                raise RateLimited(said, wait_s)
             await self._sleep(wait_s)
-        self._pace.sent(scope, reads, self._clock())
+        self._pace.sent(kind, self._clock())
 
-    async def _once(self, method: str, path: str, scope: str, reads: bool, content: Mapping[str, Any]) -> Reply:
-        await self._turn(scope, reads)
+    async def _once(self, method: str, path: str, kind: CallKind, content: Mapping[str, Any]) -> Reply:
+        await self._turn(kind)
         call = f"{method} {path}"
         try:
             response = await self._client.request(method, path, **content)
@@ -225,9 +234,9 @@ class Rest:
             what = self.without_secrets(f"{type(error).__name__} {error}".strip())
             raise _NoAnswer(f"{self._cloud} did not answer {call}: {what}", sent) from None
         text = response.text
-        self._pace.answered(scope, response.status_code, response.headers, text, self._clock())
+        self._pace.answered(kind, response.status_code, response.headers, text, self._clock(), self._now_unix())
         prose = _prose(self.without_secrets(text))
-        return Reply(call, response.status_code, response.headers, text, prose)
+        return Reply(call, response.status_code, response.headers, text, prose, kind)
 
 
 def _prose(text: str) -> str:

@@ -26,7 +26,8 @@ from typing import Any
 
 from autoscaler.clouds import kubernetes_worker_groups
 from autoscaler.clouds.kubernetes_api import IN_CLUSTER_URL, SERVICE_ACCOUNT, Conflict, KubernetesApi, NotFound
-from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown
+from autoscaler.clouds.rate_limits import CallKind, bounded_s
+from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, RateLimited
 from autoscaler.types import Instance, LaunchRequest, NodeType, Offer, Trust
 
 _CONFLICT_TRIES = 5
@@ -58,9 +59,10 @@ class Provider:
         pod_wait_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._ray_cluster, self._groups = cluster_id, dict(groups)
-        self._api = KubernetesApi(base_url, namespace, credentials)
+        self._api = KubernetesApi(base_url, namespace, credentials, wall_clock)
         self._price, self._region, self._pod_wait_s = price_usd_per_hour, region, pod_wait_s
         self._environment = dict(environment or {})
         self._clock, self._sleep = clock, sleep
@@ -106,9 +108,12 @@ class Provider:
 
     async def terminate_instance(self, instance_id: str) -> None:
         """Ask KubeRay to delete exactly this pod; it may be asked for twice, and when it is gone."""
-        for group in self._groups.values():
-            if any(pod["metadata"]["name"] == instance_id for pod in await self._pods(group)):
-                await self._end(group, instance_id)
+        try:
+            for group in self._groups.values():
+                if any(pod["metadata"]["name"] == instance_id for pod in await self._pods(group)):
+                    await self._end(group, instance_id)
+        except RateLimited as error:  # what is not ended costs on: it is asked for again soon, whatever the server says
+            raise RateLimited(str(error), bounded_s(CallKind.END, error.retry_after_s)) from None
 
     async def _end(self, group: str, pod_name: str) -> None:
         await self._change(group, lambda cluster, pods: kubernetes_worker_groups.shrink(cluster, group, pods, pod_name))

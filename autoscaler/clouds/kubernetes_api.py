@@ -6,19 +6,19 @@ was made from, and a conflict surely changed nothing. Reads are complete (all pa
 
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from autoscaler.clouds.rate_limits import retry_after_s
 from autoscaler.errors import CloudError, KeyRefused, OutcomeUnknown, RateLimited, RequestRefused
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER_URL = "https://kubernetes.default.svc"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)
 _PAGE_SIZE, _MAX_PAGES = "250", 100
-_RETRY_AFTER_S = 1.0
 
 
 class Conflict(CloudError):
@@ -30,10 +30,16 @@ class NotFound(CloudError):
 
 
 class KubernetesApi:
-    """One namespace of one cluster. `credentials` is the folder with `token` and `ca.crt`."""
+    """One namespace of one cluster. `credentials` is the folder with `token` and `ca.crt`.
 
-    def __init__(self, base_url: str, namespace: str, credentials: Path) -> None:
+    `wall_clock` gives unix seconds, by which dates in answers are judged.
+    """
+
+    def __init__(
+        self, base_url: str, namespace: str, credentials: Path, wall_clock: Callable[[], float] | None = None
+    ) -> None:
         self._namespace, self._token_path = namespace, credentials / "token"
+        self._now_unix: Callable[[], float | None] = wall_clock or (lambda: None)
         authority = credentials / "ca.crt"
         verify = ssl.create_default_context(cafile=str(authority)) if authority.exists() else True
         self._http = httpx.AsyncClient(base_url=base_url, timeout=_TIMEOUT, verify=verify, trust_env=False)
@@ -83,14 +89,14 @@ class KubernetesApi:
             raise OutcomeUnknown(f"the API server did not answer a change: {type(error).__name__}") from None
         if reply.status_code >= 500:
             raise OutcomeUnknown(f"the API server answered a change with {_says(reply)}")
-        _check(reply)
+        _check(reply, self._now_unix())
 
     async def _read(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         try:
             reply = await self._http.get(path, params=dict(params or {}), headers=self._headers())
         except httpx.HTTPError as error:
             raise CloudError(f"the API server did not answer: {type(error).__name__}") from None
-        _check(reply)
+        _check(reply, self._now_unix())
         try:
             body = reply.json()
         except ValueError:
@@ -112,7 +118,7 @@ class KubernetesApi:
         return f"/apis/ray.io/v1/namespaces/{self._namespace}/rayclusters/{name}"
 
 
-def _check(reply: httpx.Response) -> None:
+def _check(reply: httpx.Response, now_unix: float | None) -> None:
     if reply.is_success:
         return
     says = _says(reply)
@@ -123,7 +129,7 @@ def _check(reply: httpx.Response) -> None:
     if reply.status_code == 409:
         raise Conflict(says)
     if reply.status_code == 429:
-        raise RateLimited(says, float(reply.headers.get("Retry-After", _RETRY_AFTER_S)))
+        raise RateLimited(says, retry_after_s(reply.headers, "", now_unix))
     raise RequestRefused(says) if reply.is_client_error else CloudError(says)
 
 

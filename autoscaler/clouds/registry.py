@@ -1,11 +1,19 @@
-"""The clouds by name: each file here that defines a class `Provider` is one."""
+"""The clouds by name: each file here that defines a class `Provider` is one. And where their APIs are."""
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from autoscaler.clouds.contract import CloudProvider
-from autoscaler.errors import UnknownCloud
+from autoscaler.errors import CloudError, UnknownCloud
+
+# The root of each API, and the endings that people write behind it or leave out.
+_API_ROOTS = {
+    "runpod": ("https://api.runpod.io", ("/v2",)),
+    "vastai": ("https://console.vast.ai/api", ("/v0", "/v1")),
+}
+_URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*", re.IGNORECASE)
 
 
 def load_provider(name: str, **settings: Any) -> CloudProvider:
@@ -19,3 +27,18 @@ def load_provider(name: str, **settings: Any) -> CloudProvider:
 def cloud_names() -> list[str]:
     """The clouds that can be loaded, found without importing any of them."""
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\nclass Provider" in path.read_text())
+
+
+def api_root(cloud: str, given: str = "") -> str:
+    """The root to which a cloud's paths are added; `given` is what a person wrote, "" for the cloud's own.
+
+    It may end with slashes, with the version of the API or, at Vast.ai, with or without /api. Raises CloudError.
+    """
+    own, versions = _API_ROOTS[cloud]
+    root = given.strip().rstrip("/") or own
+    if not _URL.fullmatch(root):
+        raise CloudError(f"the address of {cloud}'s API is {given!r}: write a URL such as {own}")
+    for version in versions:
+        root = root.removesuffix(version).rstrip("/")
+    path = own.partition("://")[2].partition("/")[2]
+    return f"{root}/{path}" if path and not root.endswith(f"/{path}") else root

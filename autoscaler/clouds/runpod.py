@@ -16,12 +16,13 @@ from datetime import datetime
 from typing import Any
 
 from autoscaler.clouds.http import Reply, Rest, Sleep
+from autoscaler.clouds.rate_limits import CallKind
+from autoscaler.clouds.registry import api_root
 from autoscaler.decisions.needs import Machine, gpu_count, unmet, version_key
 from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, QuotaExceeded, RequestRefused
 from autoscaler.names import is_launch_of
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
 
-BASE_URL = "https://api.runpod.io"
 _TIERS = {"SECURE": Trust.SECURE, "COMMUNITY": Trust.COMMUNITY}
 _AVAILABILITY = {"LOW": 0.5, "MEDIUM": 0.8, "HIGH": 0.95}
 # Published: a container's disk costs 0.10 USD per GB and month.
@@ -44,7 +45,7 @@ _STATUS = {
 
 
 class Provider:
-    """The pods of one cluster. `base_url` is the API's root, with or without its /v2.
+    """The pods of one cluster. `base_url` is the API's root, with or without its /v2; "" is RunPod's own.
 
     `known_names`: launches of this cluster by whole names, whatever id they carry, such as one from before an upgrade.
     """
@@ -55,13 +56,14 @@ class Provider:
         self,
         cluster_id: str,
         api_key: str,
-        base_url: str = BASE_URL,
+        base_url: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         known_names: Collection[str] = (),
+        wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._cluster_id, self._known_names = cluster_id, frozenset(known_names)
-        self._rest = Rest("runpod", base_url.rstrip("/").removesuffix("/v2"), api_key, clock, sleep)
+        self._rest = Rest("runpod", api_root("runpod", base_url), api_key, clock, sleep, wall_clock=wall_clock)
         self._places: dict[str, str] = {}  # launch -> the one data centre it was bought for
 
     async def close(self) -> None:
@@ -122,7 +124,7 @@ class Provider:
         params = {"include": "AVAILABILITY", "product": "POD", "count": str(gpu_count(node_type)), "cloud": tier}
         if node_type.min_cuda:
             params["minCudaVersion"] = _cuda(node_type.min_cuda)
-        reply = await self._rest.get("/v2/catalog/gpus", params)
+        reply = await self._rest.get("/v2/catalog/gpus", params, CallKind.OFFERS)
         gpus = reply.fields().get("gpus")
         if not isinstance(gpus, list):
             raise CloudError(f"{self._rest.describe(reply)}; no catalogue can be read from it")

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any
 
 from autoscaler.clouds.http import Reply, Rest, Sleep
+from autoscaler.clouds.rate_limits import CallKind
+from autoscaler.clouds.registry import api_root
 from autoscaler.clouds.vastai_market import offer_of, search_of
 from autoscaler.decisions.needs import gpu_count
 from autoscaler.errors import (
@@ -28,9 +30,8 @@ from autoscaler.errors import (
 from autoscaler.names import is_launch_of
 from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
 
-BASE_URL = "https://console.vast.ai/api"
 # Published with the refusals: seconds between two calls of a kind.
-_SPACING_S = {"rent": 4.5, "list": 1.0, "destroy": 3.0}
+_SPACING_S = {CallKind.BUY: 4.5, CallKind.LIST: 1.0, CallKind.END: 3.0}
 _PAGE, _MAX_PAGES = 25, 200
 _STATUS = {
     None: InstanceStatus.PENDING,
@@ -51,6 +52,7 @@ _HOPELESS = re.compile(r"OCI runtime|error response from daemon|toomanyrequests|
 class Provider:
     """The instances of one cluster; an instance's label is its launch's name. `wall_clock` gives unix seconds.
 
+    `base_url` is the root of the API, with or without /api; "" is Vast.ai's own.
     `known_names`: launches of this cluster by whole names, whatever id they carry, such as one from before an upgrade.
     """
 
@@ -61,13 +63,22 @@ class Provider:
         cluster_id: str,
         api_key: str,
         wall_clock: Callable[[], float],
-        base_url: str = BASE_URL,
+        base_url: str = "",
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         known_names: Collection[str] = (),
     ) -> None:
         self._cluster_id, self._known_names, self._wall_clock = cluster_id, frozenset(known_names), wall_clock
-        self._rest = Rest("vastai", base_url.rstrip("/"), api_key, clock, sleep, _SPACING_S, explain=_explain)
+        self._rest = Rest(
+            "vastai",
+            api_root("vastai", base_url),
+            api_key,
+            clock,
+            sleep,
+            _SPACING_S,
+            explain=_explain,
+            wall_clock=wall_clock,
+        )
         self._condemned: dict[str, str] = {}  # contracts of refused purchases that could not be destroyed, and why
         self._said: dict[str, str] = {}
         self._first_seen: dict[str, float] = {}
@@ -80,7 +91,7 @@ class Provider:
         """The cheapest machines for rent that meet the need."""
         if gpu_count(node_type) == 0:
             return []
-        reply = await self._rest.search("/v0/bundles/", search_of(node_type), "search")
+        reply = await self._rest.search("/v0/bundles/", search_of(node_type))
         offers = reply.fields().get("offers")
         if not isinstance(offers, list):
             raise CloudError(f"{self._rest.describe(reply)}; no offers can be read from it")
@@ -89,7 +100,7 @@ class Provider:
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """One PUT, never repeated. A contract that comes with a refusal is destroyed."""
         path = f"/v0/asks/{request.offer.offer_id}/"
-        reply = await self._rest.purchase("PUT", path, _body(request), "rent")
+        reply = await self._rest.purchase("PUT", path, _body(request))
         fields = reply.fields()
         contract = fields.get("new_contract")
         if reply.ok and fields.get("success") is not False and contract:
@@ -129,7 +140,7 @@ class Provider:
         """Destroy; gone already is well."""
         if not instance_id.isdecimal():
             return  # no contract of Vast's
-        reply = await self._rest.delete(f"/v0/instances/{instance_id}/", "destroy")
+        reply = await self._rest.delete(f"/v0/instances/{instance_id}/")
         if reply.ok and reply.fields().get("success") is not False:
             return
         if _AUTH.search(reply.prose) or reply.is_html or not _NO_SUCH_INSTANCE.search(reply.prose):
@@ -147,7 +158,7 @@ class Provider:
         params = {"limit": str(_PAGE), "order_by": '[{"col":"id","dir":"asc"}]'}
         count, total, seen = 0, 0, set()
         for _page in range(_MAX_PAGES):
-            body = (await self._rest.get("/v1/instances/", params, "list")).fields()
+            body = (await self._rest.get("/v1/instances/", params)).fields()
             if not isinstance(body.get("instances"), list) or body.get("success") is False:
                 raise ListingFailed(f"vastai lists no instances, not even none: {str(dict(body))[:80]}")
             for contract in body["instances"]:

@@ -14,7 +14,8 @@ class Behaviour(Strict):
     """How the cloud behaves. Times are in seconds.
 
     `stock` and `prices` (USD per hour) are by offer; what is not in them is plentiful and has its published price.
-    `containers`: a machine runs its command as a process here. `rate_limits`: as published, or none.
+    `containers`: a machine runs its command as a process here. `rate_limits`: as published, or none; `day_calls_left`:
+    so many calls are left of the day, which then lasts.
     """
 
     provision_s: float = 5.0
@@ -24,6 +25,7 @@ class Behaviour(Strict):
     balance_usd: float = 100.0
     containers: bool = False
     rate_limits: bool = False
+    day_calls_left: int | None = None
     page_size: int = 1000
     paginates: bool = True
     self_termination: bool = True

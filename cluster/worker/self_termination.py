@@ -1,6 +1,6 @@
 """A rented machine ends itself, with the key that its cloud has put into it and that is good for nothing else.
 
-Only the standard library is used: this must work when everything else has failed.
+Nothing but the standard library speaks to the cloud: this must work when everything else has failed.
 """
 
 import sys
@@ -9,6 +9,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from autoscaler.clouds.registry import api_root
+from autoscaler.errors import CloudError
 
 _TIMEOUT_S = 20.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
@@ -29,14 +32,22 @@ class OwnInstance:
 def detect(environment: Mapping[str, str]) -> OwnInstance | None:
     """The rented machine we run on, by what its cloud injects; None on a machine that ends with its first process."""
     if pod := environment.get("RUNPOD_POD_ID"):
-        base = environment.get("RUNPOD_API_BASE_URL", "https://api.runpod.io").rstrip("/")
+        base = _root("runpod", environment.get("RUNPOD_API_BASE_URL", ""))
         return OwnInstance("runpod", pod, f"{base}/v2/pods/{pod}", environment.get("RUNPOD_API_KEY", ""))
     if container := environment.get("CONTAINER_ID"):
-        base = environment.get("VAST_API_BASE_URL", "https://console.vast.ai/api").rstrip("/")
+        base = _root("vastai", environment.get("VAST_API_BASE_URL", ""))
         return OwnInstance(
             "vastai", container, f"{base}/v0/instances/{container}/", environment.get("CONTAINER_API_KEY", "")
         )
     return None
+
+
+def _root(cloud: str, given: str) -> str:
+    """The API's root; a variable that holds no URL keeps no machine alive."""
+    try:
+        return api_root(cloud, given)
+    except CloudError:
+        return api_root(cloud)
 
 
 def end(own: OwnInstance, sleep: Callable[[float], None] = time.sleep) -> None:
