@@ -12,8 +12,8 @@ import pytest
 from autoscaler.clouds.registry import api_root
 from autoscaler.errors import CloudError, ListingFailed, RateLimited
 from cluster.worker.self_termination import detect
-from tests.clouds import NODE_TYPE, RENTED, Rented, rented
-from tests.kubernetes import in_cluster
+from tests.support.clouds.kubernetes import in_cluster
+from tests.support.clouds.providers import NODE_TYPE, RENTED, Rented, rented
 
 _REFUSES = {"runpod": ("F25-offers", "F25-end"), "vastai": ("V7-search", "V7-end")}
 
