@@ -14,11 +14,14 @@ from collections.abc import Mapping
 
 import psutil
 
+from autoscaler.names import is_unguessable
 from cluster.config.loader import load_settings
 from cluster.config.schema import Settings
 from cluster.config.state_directory import TOKENS, ClusterCard, StateDir
 from cluster.overlay.addresses import node_address
 
+# The ConfigMap that holds the installation's id.
+INSTALLATION = "aima-installation"
 ROLES = {"head": "cluster.head.start", "orchestrator": "cluster.orchestrator.process"}
 
 
@@ -45,9 +48,7 @@ def prepare(role: str, settings: Settings, environment: Mapping[str, str], start
     """Write the card, and remove what a killed container's Ray has left. Raises PodError."""
     if role not in ROLES:
         raise PodError(f"role {role!r}: it is one of {', '.join(ROLES)}")
-    cluster_id = environment.get("AIMA_CLUSTER", "")
-    if not cluster_id:
-        raise PodError("AIMA_CLUSTER is not set: give the container the RayCluster's name in it")
+    cluster_id = _cluster_id(environment)
     state = StateDir(settings.state_dir)
     for name in TOKENS:
         if not state.token_path(name).is_file() or not state.token(name):
@@ -64,6 +65,19 @@ def prepare(role: str, settings: Settings, environment: Mapping[str, str], start
         # The processes of an earlier container are gone with it; `ray start` would refuse because of their files.
         shutil.rmtree(state.ray_dir(cluster_id), ignore_errors=True)
     return state
+
+
+def _cluster_id(environment: Mapping[str, str]) -> str:
+    """Refuses an id that another installation may have chosen too: each would end the other's machines."""
+    cluster_id = environment.get("AIMA_CLUSTER", "")
+    way_out = (
+        f"create the ConfigMap {INSTALLATION} with cluster-id=aima-$(openssl rand -hex 8), and keep it (k8s/README.md)"
+    )
+    if not cluster_id:
+        raise PodError(f"AIMA_CLUSTER is not set: {way_out}")
+    if not is_unguessable(cluster_id):
+        raise PodError(f"AIMA_CLUSTER = {cluster_id!r} could be another installation's id as well: {way_out}")
+    return cluster_id
 
 
 def main() -> None:

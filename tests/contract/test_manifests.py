@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from cluster.cli.main import app
 from cluster.config.loader import load_settings
 from cluster.config.state_directory import TOKENS
+from cluster.head.kubernetes_entrypoint import INSTALLATION
 from tests.support.clouds.kubernetes import crd_schema
 from tests.support.clouds.specs import require_spec
 from tests.support.manifests import K8S, OVERLAYS, Resource, containers, of_kind, pod_templates, render
@@ -188,7 +189,8 @@ def test_ray_cannot_reach_the_orchestrators_secrets(overlay: tuple[Resource, ...
     shared = {m["name"] for m in head["volumeMounts"]} & {m["name"] for m in orchestrator["volumeMounts"]}
     assert shared == {"settings", "tokens"}
     read = {s["secretRef"]["name"] for s in head.get("envFrom", ())}
-    read |= {v["valueFrom"]["secretKeyRef"]["name"] for v in head["env"] if "valueFrom" in v}
+    references = [v["valueFrom"] for v in head["env"] if "valueFrom" in v]
+    read |= {r["secretKeyRef"]["name"] for r in references if "secretKeyRef" in r}
     assert read == {"aima-database", "aima-storage"}
     assert {s["secretRef"]["name"] for s in orchestrator["envFrom"]} == {"aima-clouds"}
     assert "kubernetes-token" not in {m["name"] for m in head["volumeMounts"]}
@@ -249,6 +251,27 @@ def test_the_sweeps_command_is_one_that_aima_understands(overlay: tuple[Resource
     program, *arguments = template["spec"]["containers"][0]["command"]
     result = CliRunner().invoke(app, [*arguments, "--help"])
     assert (program, result.exit_code) == ("aima", 0), result.output
+
+
+def test_each_installation_has_an_id_of_its_own_which_upgrades_keep(overlay: tuple[Resource, ...]) -> None:
+    found = []
+    for name, template in pod_templates(overlay):
+        for container in template["spec"]["containers"]:
+            ids = [v for v in container.get("env", ()) if v["name"] == "AIMA_CLUSTER"]
+            found += [(name, container["name"], v.get("valueFrom", {}).get("configMapKeyRef")) for v in ids]
+            if "--cluster-id" in (command := container.get("command", [])):
+                assert command[command.index("--cluster-id") + 1] == "$(AIMA_CLUSTER)"
+                assert ids, f"{name} has no AIMA_CLUSTER to put in"
+    given = {"name": INSTALLATION, "key": "cluster-id"}
+    assert sorted(name[:2] for name in found) == [
+        ("CronJob sweep", "sweep"),
+        ("head", "head"),
+        ("head", "orchestrator"),
+    ]
+    assert all(source == given for *_where, source in found), found
+    assert INSTALLATION not in of_kind(overlay, "ConfigMap"), "an upgrade would give the installation another id"
+    readme = (K8S / "README.md").read_text()
+    assert f"create configmap {INSTALLATION} --from-literal=cluster-id=aima-$(openssl rand -hex 8)" in readme
 
 
 def test_the_priced_configuration_is_what_the_base_requests() -> None:

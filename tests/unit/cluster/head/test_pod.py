@@ -10,7 +10,8 @@ from cluster.config.schema import HttpSettings, Settings
 from cluster.config.state_directory import TOKENS, StateDir
 from cluster.head.kubernetes_entrypoint import PodError, fixed_card, prepare
 
-ENVIRONMENT = {"AIMA_CLUSTER": "aima"}
+CLUSTER = "aima-0123456789abcdef"
+ENVIRONMENT = {"AIMA_CLUSTER": CLUSTER}
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def settings(tmp_path: Path) -> Settings:
 def test_both_containers_get_the_same_fixed_addresses(settings: Settings) -> None:
     states = [prepare(role, settings, ENVIRONMENT, 5.0) for role in ("head", "orchestrator")]
     assert (states[0].logs / "api.log").readlink() == Path("/proc/1/fd/2"), "`kubectl logs` shows the API's log"
-    assert states[0].read_card() == states[1].read_card() == fixed_card("aima", settings, 5.0)
-    card = fixed_card("aima", settings, 5.0)
+    assert states[0].read_card() == states[1].read_card() == fixed_card(CLUSTER, settings, 5.0)
+    card = fixed_card(CLUSTER, settings, 5.0)
     assert (card.host, card.base_port) == ("127.77.0.1", 10_000)
     assert card.api_url.endswith(":8000")
     assert card.orchestrator_url == "http://127.77.0.1:10009", "the liveness probe of k8s/base/raycluster.yaml"
@@ -58,13 +59,20 @@ def test_what_else_is_missing_is_named(settings: Settings) -> None:
     with pytest.raises(PodError, match="one of head, orchestrator"):
         prepare("tail", settings, ENVIRONMENT, 5.0)
     with pytest.raises(PodError, match=r"http\.port = 0"):
-        fixed_card("aima", settings.model_copy(update={"http": HttpSettings(port=0)}), 5.0)
+        fixed_card(CLUSTER, settings.model_copy(update={"http": HttpSettings(port=0)}), 5.0)
 
 
 def test_as_a_program_it_says_so_in_one_line(tmp_path: Path) -> None:
-    environment = {"AIMA_STATE_DIR": str(tmp_path), "AIMA_CLUSTER": "aima", "PYTHONPATH": str(Path.cwd())}
+    environment = {"AIMA_STATE_DIR": str(tmp_path), "AIMA_CLUSTER": CLUSTER, "PYTHONPATH": str(Path.cwd())}
     command = [sys.executable, "-m", "cluster.head.kubernetes_entrypoint", "head"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("cluster.head.kubernetes_entrypoint: ")
     assert "mount the secret aima-tokens" in done.stderr
+
+
+@pytest.mark.parametrize("cluster_id", ["aima", "aima-staging", "aima-0123abcd", "", "-"])
+def test_an_id_that_another_installation_may_have_chosen_too_is_refused(settings: Settings, cluster_id: str) -> None:
+    with pytest.raises(PodError, match=r"ConfigMap aima-installation with cluster-id=aima-\$\(openssl rand -hex 8\)"):
+        prepare("orchestrator", settings, {"AIMA_CLUSTER": cluster_id}, 5.0)
+    assert StateDir(settings.state_dir).read_card() is None
