@@ -1,7 +1,8 @@
 """What a rented machine is told: its environment and its start command, as text that tests read.
 
 The cloud shows both to whoever may read the instance, and keeps them. So the only secret is a one-time join token,
-worthless after its first use, after 15 minutes, and for any other launch. Everything else comes through the tunnel.
+worthless after its first use, after the deadline for joining, and for any other
+launch. Everything else comes through the tunnel.
 """
 
 from dataclasses import dataclass

@@ -7,11 +7,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from autoscaler.types import Trust
+from cluster.config.contradictions import contradictions
 from pipelines.logs import Format, Level
 
 CloudName = Literal["local", "runpod", "vastai", "kubernetes"]
 # Their machines are strangers' containers behind NAT.
 RENTED: tuple[CloudName, ...] = ("runpod", "vastai")
+
+# Between the making of a join token and the moment from which join_timeout_s counts lie the purchase, at most a minute,
+# and a list that shows late what an unclear answer has bought.
+_PURCHASE_S = 300.0
 
 
 class _Frozen(BaseModel):
@@ -58,6 +63,7 @@ class ScalingSettings(_Frozen):
     idle_limit_s: Annotated[float, Field(ge=1)] = 5.0
     segment_s: Annotated[float, Field(ge=1, le=600)] = 60.0
     media_s_per_worker: Annotated[float, Field(gt=0)] = 300.0
+    # From the purchase on: a machine that has not joined by then is ended. See join_window_s.
     join_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     max_age_s: Annotated[float, Field(gt=0)] = 6 * 3600.0
     # A worker none of whose resources is in use this long is ended, even if Ray calls it busy.
@@ -66,6 +72,14 @@ class ScalingSettings(_Frozen):
     drain_s: Annotated[float, Field(ge=0)] = 120.0
     # An offer that failed or was gone is not tried again for this long.
     cool_down_s: Annotated[float, Field(ge=0)] = 30.0
+
+    @property
+    def join_window_s(self) -> float:
+        """From the making of a join token to the last moment at which its machine may join.
+
+        Whoever waits for a machine waits as long: its token is valid, and Ray does not ask for another one meanwhile.
+        """
+        return self.join_timeout_s + _PURCHASE_S
 
 
 class MediaSettings(_Frozen):
@@ -211,14 +225,9 @@ class Settings(_Frozen):
     node_types: Mapping[str, NodeTypeSettings] = {"gpu": NodeTypeSettings(), "cpu": NodeTypeSettings(gpus=0)}
 
     @model_validator(mode="after")
-    def _rented_machines_can_dial_in(self) -> "Settings":
-        for name, shape in self.node_types.items():
-            rented = [cloud for cloud in shape.clouds if cloud in RENTED]
-            if rented and not (self.overlay.enabled and self.overlay.image):
-                raise ValueError(
-                    f"node_types.{name}.clouds names {rented[0]}, whose machines join through the overlay:"
-                    " set overlay.enabled: true, overlay.public_host to what they can dial, and overlay.image"
-                )
+    def _nothing_contradicts(self) -> "Settings":
+        if found := list(contradictions(self.model_dump(), RENTED)):
+            raise ValueError("\n".join(found))
         return self
 
     def resolved(self) -> "Settings":

@@ -80,7 +80,7 @@ def head_instance_id(card: ClusterCard) -> str:
     return f"{card.cluster_id}-head"
 
 
-def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: float) -> dict[str, str]:
+def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, settings: Settings) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
         **quiet_settings.QUIET,
@@ -91,7 +91,8 @@ def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: floa
         "PYTHONSAFEPATH": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state.token_path("ray")),
-        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": "900",
+        # Sooner, Ray would give up a machine that boots, and ask for another one, while we still wait for it.
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": f"{settings.scaling.join_window_s:.0f}",
         "RAY_CLOUD_INSTANCE_ID": head_instance_id(card),
         "RAY_NODE_TYPE_NAME": HEAD_NODE_TYPE,
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,7 +100,7 @@ def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, grace_s: floa
         _GCS_PATH: str(gcs),
         "RAY_enable_autoscaler_v2": "1",
         **INLINE_RESULTS,
-        **patience(grace_s),
+        **patience(settings.overlay.grace_s),
         "RAY_ADDRESS": card.address.gcs_address,
     }
 
@@ -185,7 +186,7 @@ def main() -> int:
     config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card)), encoding="utf-8")
     # In Kubernetes Ray's own variable names the volume.
     gcs = Path(os.environ.get(_GCS_PATH) or state.gcs_dir(card.cluster_id))
-    environment = os.environ | ray_environment(state, card, gcs, settings.overlay.grace_s)
+    environment = os.environ | ray_environment(state, card, gcs, settings)
     gcs.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir("/")
     supervisor.adopt_orphans()

@@ -1,4 +1,4 @@
-"""One-time join tokens: what a bought machine shows to become a node, once, within minutes."""
+"""One-time join tokens: what a bought machine shows to become a node, once, before its deadline for joining."""
 
 import hashlib
 import json
@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.config.schema import ScalingSettings
 from cluster.config.state_directory import write_private
 
-TOKEN_LIFETIME_S = 900.0
+# With the default settings.
+TOKEN_LIFETIME_S = ScalingSettings().join_window_s
 
 
 class Refused(PermissionError):
@@ -25,17 +27,19 @@ class _Pending:
 class Joins:
     """Issues and redeems tokens. Only digests are kept; in `path`, so that who boots while we restart gets in."""
 
-    def __init__(self, clock: Callable[[], float], path: Path | None = None) -> None:
-        self._clock, self._path = clock, path
+    def __init__(
+        self, clock: Callable[[], float], path: Path | None = None, lifetime_s: float = TOKEN_LIFETIME_S
+    ) -> None:
+        self._clock, self._path, self._lifetime_s = clock, path, lifetime_s
         self._pending = _load(path)
         self._reporters: dict[str, bytes] = {}
 
     def issue(self, name: str) -> str:
-        """A token with which instance `name` can join once within 15 minutes."""
+        """A token with which instance `name` can join once within the lifetime."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
         self._pending = {n: pending for n, pending in self._pending.items() if pending.expires_at > now}
-        self._pending[name] = _Pending(_digest(token), now + TOKEN_LIFETIME_S)
+        self._pending[name] = _Pending(_digest(token), now + self._lifetime_s)
         self._save()
         return token
 

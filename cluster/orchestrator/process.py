@@ -79,7 +79,8 @@ class Orchestrator:
     def __init__(self, settings: Settings, state: StateDir, card: ClusterCard) -> None:
         self.state, self.card, self.settings = state, card, settings
         self.clock = SteadyClock(kept=state.clock_path)
-        self.joins = Joins(self.clock, state.path / "overlay" / "pending.json")
+        lifetime_s = settings.scaling.join_window_s
+        self.joins = Joins(self.clock, state.path / "overlay" / "pending.json", lifetime_s)
         self._next_block = int((card.base_port - 10_000) / 64) + 1
         ledger_path = state.path / "ledger.db"
         ledger_path.touch(mode=0o600)  # what SQLite puts beside it is no more open

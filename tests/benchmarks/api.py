@@ -203,7 +203,7 @@ def main() -> None:
         state = StateDir(settings.state_dir)
         card = embedded.up(settings)
         try:
-            own = ray_environment(state, card, state.gcs_dir(card.cluster_id), settings.overlay.grace_s)
+            own = ray_environment(state, card, state.gcs_dir(card.cluster_id), settings)
             environment = os.environ | own | {MARKER: card.cluster_id}
             subprocess.run([sys.executable, "-c", _BARE], env=environment, check=True)
             figures = asyncio.run(measure(options, card.api_url, state.token("api"), lambda: api_mib(card.cluster_id)))

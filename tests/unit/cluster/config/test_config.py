@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from cluster.config.loader import ConfigError, load_settings
+from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.head.start import ray_environment
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -76,3 +78,48 @@ def test_an_unknown_variable_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing.yaml: cannot be read: No such file"):
         load_settings(tmp_path / "nothing.yaml", {})
+
+
+RENT = "overlay: {enabled: true, image: a, port: 8000}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "lower", "higher"),
+    [
+        (
+            "scaling: {join_timeout_s: 1800, max_age_s: 1800}",
+            "scaling.join_timeout_s = 1800",
+            "scaling.max_age_s = 1800",
+        ),
+        ("scaling: {join_timeout_s: 30000}", "scaling.join_timeout_s = 30000", "scaling.max_age_s = 21600"),
+        ("scaling: {drain_s: 22000}", "scaling.drain_s = 22000", "scaling.max_age_s = 21600"),
+        ("overlay: {grace_s: 86400}", "overlay.grace_s = 86400", "scaling.max_age_s = 21600"),
+        ("overlay: {grace_s: 60}", "overlay.silence_s = 90", "overlay.grace_s = 60"),
+        ("overlay: {silence_s: 600}", "overlay.silence_s = 600", "overlay.grace_s = 600"),
+        ("budgets: {commitment_s: 1e5}", "budgets.commitment_s = 100000", "scaling.max_age_s = 21600"),
+        (f"{RENT}http: {{port: 8000}}", "http.port = 8000", "overlay.port = 8000"),
+        (
+            f"{RENT}http: {{port: 0}}\nnode_types: {{cpu: {{gpus: 0, clouds: [vastai]}}}}",
+            "cpu.gpus = 0",
+            "cpu.clouds = vastai",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_by_both_names(
+    tmp_path: Path, text: str, lower: str, higher: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings(write(tmp_path, text), {})
+    message = str(error.value)
+    assert f"{lower} and {'node_types.' if '.clouds' in higher else ''}{higher} contradict each other" in message
+    assert any(way_out in message for way_out in (" Set ", " Change ", " Raise "))
+
+
+@pytest.mark.parametrize("join_timeout_s", [10.0, 600.0, 1800.0, 7200.0])
+def test_everybody_waits_for_a_machine_as_long_as_it_may_take_to_join(tmp_path: Path, join_timeout_s: float) -> None:
+    settings = load_settings(write(tmp_path, f"scaling: {{join_timeout_s: {join_timeout_s}}}"), {})
+    purchase_s = 60.0
+    assert settings.scaling.join_window_s > join_timeout_s + purchase_s
+    card = ClusterCard("aima-c1", "127.77.0.1", 10_000, "http://127.0.0.1:8000", "http://127.77.0.1:10009", 0.0)
+    told = ray_environment(StateDir(tmp_path), card, tmp_path, settings)
+    assert float(told["RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"]) >= settings.scaling.join_window_s

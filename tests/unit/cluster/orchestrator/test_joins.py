@@ -1,6 +1,11 @@
+from pathlib import Path
+
 import pytest
 
+from cluster.config.schema import ScalingSettings, Settings
+from cluster.config.state_directory import ClusterCard, StateDir
 from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins, Refused
+from cluster.orchestrator.process import Orchestrator
 
 
 class Clock:
@@ -33,6 +38,23 @@ def test_a_token_expires() -> None:
     clock.now += TOKEN_LIFETIME_S + 1
     with pytest.raises(Refused, match="expired"):
         joins.redeem("a", token)
+
+
+@pytest.mark.parametrize("join_timeout_s", [600.0, 1800.0, 20_000.0])
+def test_a_machine_that_boots_as_slowly_as_it_may_still_gets_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, join_timeout_s: float
+) -> None:
+    """By the orchestrator's own tokens: the purchase has taken its minute first."""
+    clock, state = Clock(), StateDir(tmp_path)
+    monkeypatch.setattr("cluster.orchestrator.process.SteadyClock", lambda kept: clock)
+    state.prepare()
+    settings = Settings(state_dir=tmp_path, scaling=ScalingSettings(join_timeout_s=join_timeout_s)).resolved()
+    card = ClusterCard("aima-c1", "127.77.0.1", 10_000, "http://127.0.0.1:8000", "http://127.77.0.1:10009", 0.0)
+    orchestrator = Orchestrator(settings, state, card)
+    token = orchestrator.joins.issue("a")
+    clock.now += 60.0 + join_timeout_s
+    assert orchestrator.joins.expects("a", token)
+    orchestrator.joins.redeem("a", token)
 
 
 def test_a_report_needs_the_token_of_its_own_name() -> None:
