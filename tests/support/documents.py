@@ -12,6 +12,8 @@ DOCUMENTS = (
     "autoscaler/clouds/ADDING_A_CLOUD.md",
     "autoscaler/FAILURES.md",
     "cluster/OPERATING.md",
+    "cluster/config/SETTINGS.md",
+    "tests/benchmarks/MEASURED.md",
     "cluster/overlay/SECURITY.md",
     "k8s/README.md",
     "pipelines/analyzers/ADDING_AN_ANALYZER.md",

@@ -88,6 +88,7 @@ class Visitor:
             self.page.emulate_media(color_scheme=look)
             for size, viewport in {"desktop": DESKTOP, "phone": PHONE}.items():
                 self.page.set_viewport_size(viewport)
+                self.page.evaluate("scrollTo(0, 0)")  # the header would lie over the middle of the picture
                 self.page.screenshot(path=Path(folder, f"{name}-{size}-{look}.png"), full_page=True)
         self.page.emulate_media(color_scheme=None)
         self.page.set_viewport_size(before)
