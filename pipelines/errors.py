@@ -13,7 +13,8 @@ Exception
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlsplit
+
+from pipelines.media.addresses import last_name, shown
 
 
 class MediaError(Exception):
@@ -98,10 +99,10 @@ def unreadable(uri: str, cause: str, error: BaseException) -> MediaError:
 
 def file_name(uri: str) -> str:
     """The last part of a path or URI, without the query: a presigned URL's query is a secret."""
-    path = urlsplit(uri).path if "://" in uri else uri
-    return path.rstrip("/").rpartition("/")[2] or path or uri.partition("?")[0]
+    return last_name(uri)
 
 
 def without_query(uri: str) -> str:
-    """The path or URI, without the query."""
-    return urlsplit(uri)._replace(query="", fragment="").geturl() if "://" in uri else uri
+    """The path or URI, without the query and without a name and a password: it names the file and opens nothing."""
+    public = shown(uri)
+    return public.partition("?")[0] if "://" in public else public

@@ -6,6 +6,7 @@ from pyarrow import fs
 
 from pipelines.errors import MediaError
 from pipelines.files import filesystem_of
+from pipelines.media.addresses import AddressRefused, LocalFile, MediaAddress, WebAddress, read_address
 
 _NAMED = {
     "video": "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv",
@@ -28,7 +29,7 @@ def list_media(inputs: Sequence[str], kind: str = "video") -> tuple[str, ...]:
 
 
 def _list_one(uri: str, kind: str) -> Iterator[str]:
-    if uri.startswith(("http://", "https://")):
+    if isinstance(_address(uri), WebAddress):
         yield uri
         return
     filesystem, path, scheme = _open(uri)
@@ -49,9 +50,16 @@ def _list_one(uri: str, kind: str) -> Iterator[str]:
 
 
 def _open(uri: str) -> tuple[fs.FileSystem, str, str]:
-    filesystem, path = filesystem_of(uri)
-    is_local = "://" not in uri or uri.startswith("file://")
-    return filesystem, path, "" if is_local else uri.partition("://")[0] + "://"
+    address = _address(uri)
+    filesystem, path = filesystem_of(address.to_text())
+    return filesystem, path, "" if isinstance(address, LocalFile) else "s3://"
+
+
+def _address(uri: str) -> MediaAddress:
+    try:
+        return read_address(uri)
+    except AddressRefused as error:
+        raise MediaError(uri, str(error)) from None
 
 
 def _is_media(info: fs.FileInfo, suffixes: set[str]) -> bool:

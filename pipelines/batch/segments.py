@@ -12,6 +12,7 @@ from pipelines.batch.job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch.outcomes import for_now, media_key
 from pipelines.batch.progress import told
 from pipelines.errors import MediaError, without_query
+from pipelines.media.addresses import is_local
 from pipelines.media.isolation import DecodeProcesses
 from pipelines.media.sampling import Segment, parse_sampling, plan_segments, segments_touched
 from pipelines.media.sources import MediaInfo
@@ -126,6 +127,6 @@ def _probed(uris: Sequence[str], probe: Probe) -> Iterator[tuple[str, MediaInfo 
 def _probers(uris: Sequence[str]) -> int:
     """How many read headers: with remote media it is waiting; of local files many are done while a process starts."""
     cores = os.cpu_count() or 1
-    if any("://" in uri and not uri.startswith("file://") for uri in uris):
+    if not all(map(is_local, uris)):
         return min(8, 2 * cores)
     return max(1, min(cores, len(uris) // _LOCAL_FILES_PER_PROBER))

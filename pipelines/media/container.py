@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import av.error
 from av.codec.hwaccel import HWAccel
 
 from pipelines.errors import MediaError, NoAudio, NoVideo, unreadable
+from pipelines.media.addresses import AddressRefused, MediaAddress, StoredObject, WebAddress, read_address
 
 _OPEN_TIMEOUT_S = 20.0
 _READ_TIMEOUT_S = 60.0
@@ -135,23 +135,27 @@ def _real_video_streams(container: Any) -> list[Any]:
 
 def _open(uri: str, hwaccel: HWAccel | None = None) -> Any:
     options = {"format_whitelist": _FORMATS}
-    scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
-    if scheme == "s3":
-        return av.open(_object_store_file(uri), options=options, buffer_size=_OBJECT_READ_BYTES, hwaccel=hwaccel)
-    if scheme in ("http", "https"):
+    address = _address(uri)
+    if isinstance(address, StoredObject):
+        return av.open(_object_store_file(address), options=options, buffer_size=_OBJECT_READ_BYTES, hwaccel=hwaccel)
+    if isinstance(address, WebAddress):
         # Not opened by FFmpeg: it would go wherever it is sent.
         from pipelines.media.http_file import open_http  # noqa: PLC0415 - half the start of a process for local files
 
-        return av.open(open_http(uri), options=options, hwaccel=hwaccel)
-    if scheme not in ("", "file"):
-        raise MediaError(uri, f"cannot read {scheme}:// addresses")
+        return av.open(open_http(address), options=options, hwaccel=hwaccel)
     options["protocol_whitelist"] = "file"
     timeouts = (_OPEN_TIMEOUT_S, _READ_TIMEOUT_S)
-    return av.open("file:" + _checked_path(uri), options=options, timeout=timeouts, hwaccel=hwaccel)
+    return av.open("file:" + _checked_path(uri, address.path), options=options, timeout=timeouts, hwaccel=hwaccel)
 
 
-def _checked_path(uri: str) -> str:
-    path = uri.removeprefix("file://")
+def _address(uri: str) -> MediaAddress:
+    try:
+        return read_address(uri)
+    except AddressRefused as error:
+        raise MediaError(uri, str(error)) from None
+
+
+def _checked_path(uri: str, path: str) -> str:
     if os.path.isdir(path):
         raise MediaError(uri, "is a folder")
     if os.path.exists(path) and os.path.getsize(path) == 0:
@@ -159,8 +163,8 @@ def _checked_path(uri: str) -> str:
     return path
 
 
-def _object_store_file(uri: str) -> Any:
+def _object_store_file(address: StoredObject) -> Any:
     from pyarrow import fs  # noqa: PLC0415
 
-    filesystem, path = fs.FileSystem.from_uri(uri)
+    filesystem, path = fs.FileSystem.from_uri(address.to_text())
     return filesystem.open_input_file(path)

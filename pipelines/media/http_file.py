@@ -1,25 +1,24 @@
-"""A file at an http(s) URL that is read as it is needed, by ranges, and never from inside a private network.
+"""A file at an http(s) address that is read as it is needed, by ranges, and never from inside a private network.
 
-FFmpeg's own HTTP would follow redirects anywhere and resolve names again. Here each connection's address is resolved
-once, judged and connected to. `public_only` marks a URL for that: what a stranger has named is marked, a presigned
-URL of our own storage is not.
+FFmpeg's own HTTP would follow redirects anywhere and resolve names again. Here each connection goes to an address that
+was judged (public_transport.py), unless the file's address is trusted.
 """
 
 import contextlib
 import io
-import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-import httpcore
 import httpx
 
 from pipelines.errors import Unavailable
-from pipelines.media.public_hosts import NotPublic, addresses_of, public_address
+from pipelines.media.addresses import WebAddress
+from pipelines.media.public_hosts import addresses_of
+from pipelines.media.public_transport import NotAllowed, PublicTransport, tls
+from pipelines.redaction import without_secrets
 
 _Result = TypeVar("_Result")
-_MARK = "#public-only"
 _BUFFER_BYTES = 1 << 18
 _SKIP_BYTES = 1 << 20  # rather read on than ask again
 _REDIRECTS = 5
@@ -29,56 +28,30 @@ _PAUSES_S = (0.5, 2.0)  # before the second and the third try
 _FOR_NOW = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-def public_only(uri: str) -> str:
-    """The URL, marked: only the public internet may be reached through it."""
-    return uri.partition("#")[0] + _MARK
-
-
 def open_http(
-    uri: str, resolve: Callable[[str], list[str]] = addresses_of, pause: Callable[[float], None] = time.sleep
+    address: WebAddress, resolve: Callable[[str], list[str]] = addresses_of, pause: Callable[[float], None] = time.sleep
 ) -> io.BufferedReader:
     """The file, seekable where the server knows ranges; what is cut or refused for now is tried again.
 
     Raises OSError in words for people, Unavailable where the same may succeed later.
     """
-    return io.BufferedReader(_HttpFile(uri, resolve, pause), _BUFFER_BYTES)
+    return io.BufferedReader(_HttpFile(address, resolve, pause), _BUFFER_BYTES)
 
 
-class _PublicBackend(httpcore.NetworkBackend):
-    """Opens TCP connections to public addresses only."""
-
-    def __init__(self, resolve: Callable[[str], list[str]]) -> None:
-        self._resolve, self._wire = resolve, httpcore.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        address = public_address(host, self._resolve)
-        return self._wire.connect_tcp(address, port, timeout, local_address, socket_options)
-
-
-def _client(uri: str, resolve: Callable[[str], list[str]]) -> httpx.Client:
-    if not uri.endswith(_MARK):
-        return httpx.Client(timeout=_TIMEOUT_S, follow_redirects=True, max_redirects=_REDIRECTS)
-    transport = httpx.HTTPTransport(trust_env=False)
-    transport._pool = httpcore.ConnectionPool(
-        ssl_context=ssl.create_default_context(), network_backend=_PublicBackend(resolve), max_connections=2
-    )
+def _client(address: WebAddress, resolve: Callable[[str], list[str]]) -> httpx.Client:
+    transport = httpx.HTTPTransport(verify=tls()) if address.trusted else PublicTransport(resolve)
     return httpx.Client(
         transport=transport, trust_env=False, timeout=_TIMEOUT_S, follow_redirects=True, max_redirects=_REDIRECTS
     )
 
 
 class _HttpFile(io.RawIOBase):
-    def __init__(self, uri: str, resolve: Callable[[str], list[str]], pause: Callable[[float], None]) -> None:
+    def __init__(
+        self, address: WebAddress, resolve: Callable[[str], list[str]], pause: Callable[[float], None]
+    ) -> None:
         self._pause = pause
-        self._url = uri.partition("#")[0]
-        self._client = _client(uri, resolve)
+        self._url = address.url_with_credentials
+        self._client = _client(address, resolve)
         self._position = 0
         self._rest = b""
         self._reply: httpx.Response | None = None
@@ -169,10 +142,10 @@ class _HttpFile(io.RawIOBase):
         headers = {"Range": f"bytes={start}-", "Accept-Encoding": "identity", "User-Agent": "aima"}
         try:
             reply = self._client.send(self._client.build_request("GET", self._url, headers=headers), stream=True)
-        except (NotPublic, httpx.InvalidURL, httpx.TooManyRedirects, httpx.UnsupportedProtocol) as error:
-            raise OSError(str(error)) from None
+        except (NotAllowed, httpx.InvalidURL, httpx.TooManyRedirects, httpx.UnsupportedProtocol) as error:
+            raise OSError(without_secrets(str(error))) from None
         except httpx.HTTPError as error:
-            raise Unavailable(str(error) or type(error).__name__) from None
+            raise Unavailable(without_secrets(str(error)) or type(error).__name__) from None
         if reply.status_code in _FOR_NOW:
             reply.close()
             raise Unavailable(f"the server answers {reply.status_code} {reply.reason_phrase}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipelines.errors import MediaError, MediaUnavailable, NoAudio, NoVideo, Unavailable
+from pipelines.media.addresses import LocalFile, MediaAddress, WebAddress, read_address
 from pipelines.media.media_types import sniff
 
 _CUT_POINTS_APART_S = 10.0
@@ -142,23 +143,26 @@ def picture_info(uri: str, head: bytes) -> MediaInfo | None:
 def read_head(uri: str) -> bytes:
     """A file's first bytes; none where they cannot be read so: then probing says why. Raises MediaUnavailable."""
     try:
-        if uri.startswith(("http://", "https://")):
-            from pipelines.media.http_file import open_http  # noqa: PLC0415
-
-            with open_http(uri) as remote:
-                return bytes(remote.read(_HEAD_BYTES))
-        if "://" not in uri or uri.startswith("file://"):
-            with Path(uri.removeprefix("file://")).open("rb") as file:
-                return file.read(_HEAD_BYTES)
-        from pyarrow import fs  # noqa: PLC0415
-
-        filesystem, path = fs.FileSystem.from_uri(uri)
-        with filesystem.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read(_HEAD_BYTES))
+        with open_bytes(read_address(uri)) as file:
+            return bytes(file.read(_HEAD_BYTES))
     except Unavailable as error:
         raise MediaUnavailable(uri, str(error)) from None
     except (OSError, ValueError):
         return b""
+
+
+def open_bytes(address: MediaAddress) -> Any:
+    """The file's bytes from the first one on. Raises OSError, Unavailable where the same may succeed later."""
+    if isinstance(address, LocalFile):
+        return Path(address.path).open("rb")
+    if isinstance(address, WebAddress):
+        from pipelines.media.http_file import open_http  # noqa: PLC0415 - a client that local files do not need
+
+        return open_http(address)
+    from pyarrow import fs  # noqa: PLC0415
+
+    filesystem, path = fs.FileSystem.from_uri(address.to_text())
+    return filesystem.open_input_stream(path, compression=None)
 
 
 def _cut_points_s(stream: Any) -> tuple[float, ...]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-from pipelines.errors import file_name
+from pipelines.errors import file_name, without_query
 from pipelines.media.sampling import Segment
 
 
@@ -27,7 +26,7 @@ class PartOrigin:
     @property
     def digest(self) -> str:
         """64 hexadecimal digits that change when the records may. A URL's query (a signature) does not count."""
-        media = _unsigned(self.media_uri)
+        media = without_query(self.media_uri)
         said = [media, self.segment.to_dict(), self.analyzer, self.version, dict(self.options), self.sampling]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
@@ -48,7 +47,3 @@ class PartOrigin:
 @cache  # reading it takes as long as writing a small part
 def _own_version() -> str:
     return version("aima-media")
-
-
-def _unsigned(uri: str) -> str:
-    return urlunsplit(urlsplit(uri)._replace(query="", fragment="")) if "://" in uri else uri

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
+from pipelines.media.addresses import is_local
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import EveryFrame, FramesPerSecond, Sampling, Segment, ShownFrame
 from pipelines.media.sources import MediaInfo
@@ -150,7 +151,7 @@ def _expected(request: FrameRequest) -> int:
 
 
 def _objection_to_decord(info: MediaInfo) -> str:
-    if "://" in info.uri and not info.uri.startswith("file://"):
+    if not is_local(info.uri):
         return "a remote file: decord reads local files only"
     if "matroska" not in info.container:
         return f"{info.container.split(',')[0]} may have edit lists or inexact seeking: decord would be silently wrong"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.errors import MediaError
+from pipelines.media.addresses import AddressRefused, LocalFile, read_address
 from pipelines.media.decoders.contract import FrameRequest
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import Sampling, Segment, ShownFrame
@@ -21,7 +22,7 @@ class DecordDecoder:
     ) -> Iterator[FrameBatch]:
         """See Decoder.frames."""
         try:
-            yield from _frames(uri.removeprefix("file://"), segment, sampling, size, batch_size)
+            yield from _frames(_path(uri), segment, sampling, size, batch_size)
         except RuntimeError as error:  # decord's only error class
             raise MediaError(uri, str(error).strip().splitlines()[-1], segment.start_s) from error
 
@@ -30,6 +31,16 @@ class DecordDecoder:
         for number, request in enumerate(requests):
             for batch in self.frames(uri, request.segment, request.sampling, request.size, batch_size):
                 yield number, batch
+
+
+def _path(uri: str) -> str:
+    try:
+        address = read_address(uri)
+    except AddressRefused as error:
+        raise MediaError(uri, str(error)) from None
+    if not isinstance(address, LocalFile):
+        raise MediaError(uri, "decord reads local files only")
+    return address.path
 
 
 def _frames(

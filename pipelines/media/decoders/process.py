@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import MediaError, MediaUnavailable
+from pipelines.media.addresses import StoredObject, read_address
 from pipelines.media.decoders.contract import FrameRequest, load_decoder
 from pipelines.media.sources import picture_info, probe, read_head
 
@@ -101,7 +102,7 @@ class _Worker:
     def _probe(self, uri: str) -> None:
         self._on_progress()
         # An object's first bytes are read here only: elsewhere that would load a whole client of object stores.
-        picture = picture_info(uri, read_head(uri)) if uri.startswith("s3://") else None
+        picture = picture_info(uri, read_head(uri)) if isinstance(read_address(uri), StoredObject) else None
         self._channel.send(json.dumps({"info": (picture or probe(uri)).to_dict()}).encode())
 
     def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:

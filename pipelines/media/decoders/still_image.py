@@ -4,7 +4,6 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.errors import MediaError, unreadable
-from pipelines.media.sources import PICTURE_FORMATS
+from pipelines.media.addresses import AddressRefused, read_address
+from pipelines.media.sources import PICTURE_FORMATS, open_bytes
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _MOST_BYTES = 256 << 20
@@ -69,6 +69,8 @@ def _read(uri: str) -> bytes:
         raise MediaError(uri, "no such file") from None
     except IsADirectoryError:
         raise MediaError(uri, "is a folder") from None
+    except AddressRefused as error:
+        raise MediaError(uri, str(error)) from None
     except OSError as error:
         raise unreadable(uri, error.strerror or str(error), error) from error
     if len(data) > _MOST_BYTES:
@@ -77,16 +79,7 @@ def _read(uri: str) -> bytes:
 
 
 def _stream(uri: str) -> Any:
-    if "://" not in uri or uri.startswith("file://"):
-        return Path(uri.removeprefix("file://")).open("rb")
-    if uri.startswith(("http://", "https://")):
-        from pipelines.media.http_file import open_http  # noqa: PLC0415
-
-        return open_http(uri)
-    from pyarrow import fs  # noqa: PLC0415
-
-    filesystem, path = fs.FileSystem.from_uri(uri)
-    return filesystem.open_input_stream(path, compression=None)
+    return open_bytes(read_address(uri))
 
 
 @contextmanager
