@@ -19,6 +19,9 @@ RENTED: tuple[CloudName, ...] = ("runpod", "vastai")
 _PURCHASE_S = 300.0
 
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -83,9 +86,13 @@ class ScalingSettings(_Frozen):
 
 
 class MediaSettings(_Frozen):
-    """Which files of this machine, which hosts, and which storage (s3://bucket/prefix) a request may name."""
+    """Which files of this machine, which hosts, and which storage (s3://bucket/prefix) a request may name.
 
-    roots: tuple[str, ...] = ("/",)
+    `roots`: the folders whose files every key may name. Unset, only the owner of a cluster that listens on this machine
+    alone may name files, by the cluster's own token: nobody else has asked this machine to read its disk for them.
+    """
+
+    roots: tuple[str, ...] | None = None
     allow_private_hosts: bool = False
     storage: tuple[str, ...] = ()
 
@@ -229,6 +236,10 @@ class Settings(_Frozen):
         if found := list(contradictions(self.model_dump(), RENTED)):
             raise ValueError("\n".join(found))
         return self
+
+    def owner_media_roots(self) -> tuple[str, ...]:
+        """The folders whose files only the holder of the cluster's own token may name."""
+        return ("/",) if self.media.roots is None and self.http.host in LOOPBACK else ()
 
     def resolved(self) -> "Settings":
         """The same settings with absolute paths and the embedded defaults filled in."""

@@ -48,7 +48,7 @@ def look_at_machine(settings: Settings) -> MachineFacts:
         http_host=settings.http.host,
         http_port=settings.http.port,
         port_taken=not running and not can_bind(settings.http.host, settings.http.port),
-        media_roots=settings.media.roots,
+        media_roots=settings.media.roots or (),
         exposed=[str(path) for path in (state.path, state.path / "tokens") if path.exists() and _readable(path)],
     )
 

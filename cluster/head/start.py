@@ -15,7 +15,7 @@ import yaml
 
 from cluster.config.loader import load_settings
 from cluster.config.node_resources import ray_resources, segments_per_worker
-from cluster.config.schema import Settings
+from cluster.config.schema import LOOPBACK, Settings
 from cluster.config.state_directory import ClusterCard, StateDir, write_private
 from cluster.head import supervisor
 from cluster.ray_patches import quiet_settings
@@ -145,14 +145,15 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         api_token_file=str(state.token_path("api")),
         http_host=settings.http.host,
         http_port=int(card.api_url.rsplit(":", 1)[1]),
-        media_roots=settings.media.roots,
+        media_roots=settings.media.roots or (),
+        owner_media_roots=settings.owner_media_roots(),
         allow_private_hosts=settings.media.allow_private_hosts,
         media_storage=settings.media.storage,
         model_places=settings.models.places,
         hardware_decoding=settings.models.hardware_decoding,
         keep_days=settings.retention.keep_days,
         # The documentation is a page for browsers, which have no key; it is open on this machine only.
-        public_docs=settings.http.host in ("127.0.0.1", "localhost", "::1"),
+        public_docs=settings.http.host in LOOPBACK,
         max_workers={"gpu": _gpu_workers(settings), "cpu": _cpu_workers(settings)},
         segments_per_worker=segments_per_worker(settings),
         idle_limit_s=settings.scaling.idle_limit_s,

@@ -45,6 +45,7 @@ from serve_apps.results.worker_access import access_to
 from serve_apps.search.documents import DatabaseDocuments, Documents
 from serve_apps.search.documents_mongo import MongoDocuments
 from serve_apps.store.analysis_store import Store
+from serve_apps.store.credentials import Credentials
 from serve_apps.store.keys import Keys
 from serve_apps.store.lifecycle import Lifecycle
 from serve_apps.store.uploads import Uploads
@@ -132,10 +133,16 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     store.create_tables()
     lanes, observed = _lanes(settings), _observed(settings, clock)
     analyzers = catalog(lanes, settings.model_places)
-    media = MediaPolicy(settings.media_roots, settings.allow_private_hosts, settings.media_storage)
+    media = MediaPolicy(
+        settings.media_roots,
+        settings.allow_private_hosts,
+        settings.media_storage,
+        owner_roots=settings.owner_media_roots,
+    )
+    credentials = Credentials(Path(settings.api_token_file).read_text(encoding="utf-8"))
 
     def readable(uri: str) -> str:
-        return objects.readable(media.readable(uri))
+        return objects.readable(media.readable(credentials.open(uri)))
 
     # Kept for the next request, and gone when there is none: an idle head pays for no process. What is theirs to open
     # is signed: they run FFmpeg on strangers' files, and the storage's keys stay away from that.
@@ -158,7 +165,7 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
     service = _service(settings, store, clock, objects, analyzers, media, _submitted(dispatcher, office), observed)
     app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
-    app.router.lifespan_context = lifespan_of(service, dispatcher, office, settings.allow_private_hosts)
+    app.router.lifespan_context = lifespan_of(service, dispatcher, office)
     return app
 
 
@@ -207,6 +214,7 @@ def _service(
         uploads=Uploads(store.engine, clock, objects),
         objects=objects,
         keys=keys,
+        credentials=Credentials(root_token),
         gate=Gate(keys, root_token, clock),
         hub=hub,
         fleet=observed.fleet.fleet,

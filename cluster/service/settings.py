@@ -8,7 +8,7 @@ from pipelines.logs import Format, Level
 
 # So many cores of a node of the CPU lane are one replica's.
 CPUS_PER_WORKER = 2
-_LISTS = ("media_roots", "media_storage", "model_places")
+_LISTS = ("media_roots", "owner_media_roots", "media_storage", "model_places")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ServiceSettings:
     http_host: str
     http_port: int
     media_roots: tuple[str, ...]
+    owner_media_roots: tuple[str, ...]
     allow_private_hosts: bool
     media_storage: tuple[str, ...]
     model_places: tuple[str, ...]

@@ -15,6 +15,7 @@ from typing import IO, Any
 from urllib.parse import parse_qs, urlsplit
 
 from pipelines.files import write_atomically
+from pipelines.media.addresses import trusted
 from serve_apps.results.objects import Objects
 
 _PRESIGNED_S = 3600
@@ -84,7 +85,7 @@ class LocalObjects:
 
     def readable(self, uri: str) -> str:
         """See Objects."""
-        return _presigned_get(_default_client(), uri) if uri.startswith("s3://") else uri
+        return trusted(_presigned_get(_default_client(), uri)) if uri.startswith("s3://") else uri
 
     def writable(self, uri: str, content_type: str) -> str | None:
         """See Objects."""
@@ -173,7 +174,7 @@ class S3Objects:
 
     def readable(self, uri: str) -> str:
         """See Objects."""
-        return _presigned_get(self._signer, uri) if uri.startswith("s3://") else uri
+        return trusted(_presigned_get(self._signer, uri)) if uri.startswith("s3://") else uri
 
     def writable(self, uri: str, content_type: str) -> str | None:
         """See Objects."""

@@ -1,4 +1,6 @@
-"""What a media address is: one parser, one type for each kind of place. All that opens or shows an address goes through it.
+"""What a media address is: one parser, one type for each kind of place.
+
+All that opens or shows an address goes through it.
 
 A web address leads to the public internet and nowhere else, unless its owner has called it `trusted`: a presigned URL
 of our own storage, or any host where the operator allows private ones. Text from a stranger can never say so, since
@@ -70,7 +72,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class WebAddress:
-    """An http or https URL. `host` is lower case and ASCII, an IPv6 address without brackets; `target` is path and query.
+    """An http or https URL. `host` is lower case and ASCII; `target` is path and query.
 
     `userinfo` (name:password) is kept apart from everything that is shown.
     """
@@ -196,8 +198,9 @@ def _web(scheme: str, rest: str) -> WebAddress:
     if "@" in userinfo or any(c.isspace() for c in authority):
         raise AddressRefused("not a URL: the part before the path holds more than one @, or a space")
     host, port = _host_and_port(place)
-    target = quote(target, safe=_SAFE)
-    return WebAddress(scheme, host, port or _DEFAULT_PORTS[scheme], "/" + target.removeprefix("/"), userinfo)
+    if target.startswith("?"):
+        target = f"/{target}"
+    return WebAddress(scheme, host, port or _DEFAULT_PORTS[scheme], quote(target, safe=_SAFE), userinfo)
 
 
 def _host_and_port(place: str) -> tuple[str, int | None]:
@@ -224,7 +227,7 @@ def _ipv6(literal: str) -> str:
 
 
 def _host_name(name: str) -> str:
-    """In lower case and ASCII. What resolvers would read as a number is an IPv4 address in four decimals, or refused."""
+    """In lower case and ASCII. What resolvers read as a number has to be an IPv4 address in four decimals."""
     if not name:
         raise AddressRefused(f"the URL names no host; {_WAYS}")
     host = name.lower() if name.isascii() else _ascii(name)

@@ -70,7 +70,7 @@ def _is_public_text(address: str) -> bool:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Whether everybody on the internet reaches the same machine at the address, or at the IPv4 address inside of it."""
+    """Whether the address, and the IPv4 address inside of it, is handed out for everybody to reach."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)

@@ -1,4 +1,4 @@
-"""HTTP to addresses that users name: a host is resolved once for each request, judged, and its addresses are connected to.
+"""HTTP to addresses that users name: a host is resolved once for each request, judged, and then connected to.
 
 A name that resolves to a private address is refused before a connection is made, so neither a redirect nor a name that
 changes its mind (DNS rebinding) leads inside. TLS still checks the certificate against the name.

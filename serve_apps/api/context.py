@@ -10,18 +10,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from pipelines.errors import InvalidOption
+from pipelines.media.addresses import shown
 from serve_apps.api import views
 from serve_apps.api.analyzer_catalog import Catalog
 from serve_apps.api.auth import Gate
 from serve_apps.api.event_hub import EventHub
 from serve_apps.api.media_policy import MediaPolicy, MediaRefused
 from serve_apps.api.problems import ProblemError, printable, refuse_fields
-from serve_apps.api.schemas import AnalysisRequest, AnalysisView, FieldProblem
+from serve_apps.api.schemas import AnalysisRequest, AnalysisView, FieldProblem, WebhookRequest
 from serve_apps.monitoring.metrics import Memory, Metrics
 from serve_apps.monitoring.traces import Traces
 from serve_apps.results.objects import Objects
 from serve_apps.search.documents import Documents
 from serve_apps.store.analysis_store import Analysis, IdempotencyConflict, Store, Submission
+from serve_apps.store.credentials import Credentials
 from serve_apps.store.keys import ROOT, ApiKey, Keys
 from serve_apps.store.lifecycle import Lifecycle
 from serve_apps.store.spending import month_start
@@ -57,12 +59,17 @@ class Service:
     catalog: Catalog
     policy: MediaPolicy
     submitted: Callable[[str], None]
+    credentials: Credentials
     pricing: Pricing = field(default_factory=Pricing)
     keep_days: float | None = None
     metrics: Metrics = field(default_factory=Metrics)
     traces: Traces = field(default_factory=Traces)
     fleet_metrics: Callable[[], Awaitable[bytes]] = _no_fleet_metrics
     head_memory: Callable[[], Memory | None] = lambda: None
+
+    def readable(self, uri: str) -> str:
+        """A stored URI as a reader opens it: with its credentials, or presigned. Raises MediaError."""
+        return self.objects.readable(self.policy.readable(self.credentials.open(uri)))
 
     async def describe(self, analyses: Sequence[Analysis]) -> list[AnalysisView]:
         """Views of analyses, as they stand now."""
@@ -118,11 +125,11 @@ class Service:
             raise ProblemError(409, f"{said} for with another body; {detail}", [problem]) from None
 
     def _submission(self, request: AnalysisRequest, idempotency_key: str | None, digest: str, by: ApiKey) -> Submission:
-        media, analyzers, options = self.checked(request)
+        media, analyzers, options = self.checked(request, by)
         keep_days = self.keep_days if request.keep_days is None else request.keep_days
         hook = request.webhook
         return Submission(
-            media=media,
+            media=[self.credentials.seal(uri) for uri in media],
             analyzers=analyzers,
             options=options,
             body_sha256=digest,
@@ -130,12 +137,16 @@ class Service:
             priority=request.priority,
             labels=request.labels,
             budget_usd=request.budget_usd,
-            webhook=None if hook is None else {"url": hook.url, "secret": hook.secret.get_secret_value()},
+            webhook=None if hook is None else self._stored_webhook(hook),
             key_id=None if by.id == ROOT.id else by.id,
             expires_at=None if keep_days is None else self.store.now() + keep_days * _DAY_S,
         )
 
-    def checked(self, request: AnalysisRequest) -> tuple[list[str], list[str], dict[str, dict[str, Any]]]:
+    def _stored_webhook(self, hook: WebhookRequest) -> dict[str, str]:
+        url = self.credentials.seal(self.policy.check_webhook(hook.url))
+        return {"url": url, "secret": hook.secret.get_secret_value()}
+
+    def checked(self, request: AnalysisRequest, by: ApiKey) -> tuple[list[str], list[str], dict[str, dict[str, Any]]]:
         """The media, the analyzers and their options. Raises the 422 with every wrong value in it."""
         wrong: list[FieldProblem] = []
         options: dict[str, dict[str, Any]] = {}
@@ -150,28 +161,26 @@ class Service:
                 wrong.append(_wrong(f"analyzers[{index}].options.{error.option}", error.value, error.reason))
             except ValueError as error:
                 wrong.append(_wrong(f"analyzers[{index}].options", choice.options, str(error)))
-        media = self._checked_media(request.media, wrong)
-        if request.webhook is not None and not request.webhook.url.startswith(("http://", "https://")):
-            wrong.append(_wrong("webhook.url", request.webhook.url, "a webhook is an http(s) URL"))
-        elif request.webhook is not None:
-            self._check(self.policy.check, "webhook.url", request.webhook.url, wrong)
+        media = self._checked_media(request.media, by, wrong)
+        if request.webhook is not None:
+            try:
+                self.policy.check_webhook(request.webhook.url)
+            except MediaRefused as error:
+                wrong.append(_wrong("webhook.url", shown(request.webhook.url), str(error)))
         if wrong:
             raise refuse_fields(wrong)
         return media, list(options), {name: given for name, given in options.items() if given}
 
-    def _checked_media(self, named: Sequence[str], wrong: list[FieldProblem]) -> list[str]:
+    def _checked_media(self, named: Sequence[str], by: ApiKey, wrong: list[FieldProblem]) -> list[str]:
+        others = [uri for uri in named if not UPLOAD_ID.fullmatch(uri)]
+        judged = iter(self.policy.check_all(others, by_owner=by.id == ROOT.id))
         checked = []
         for index, uri in enumerate(named):
-            check = self._uploaded if UPLOAD_ID.fullmatch(uri) else self.policy.check
-            checked.append(self._check(check, f"media[{index}]", uri, wrong))
-        return [uri for uri in checked if uri is not None]
-
-    def _check(self, check: Callable[[str], str], field: str, uri: str, wrong: list[FieldProblem]) -> str | None:
-        try:
-            return check(uri)
-        except MediaRefused as error:
-            wrong.append(_wrong(field, uri, str(error)))
-            return None
+            try:
+                checked.append(self._uploaded(uri) if UPLOAD_ID.fullmatch(uri) else next(judged).uri)
+            except MediaRefused as error:
+                wrong.append(_wrong(f"media[{index}]", shown(uri), str(error)))
+        return checked
 
     def _uploaded(self, upload_id: str) -> str:
         upload = self.uploads.get(upload_id)

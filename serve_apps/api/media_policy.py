@@ -98,7 +98,8 @@ class MediaPolicy:
         plain = not address.query and not address.userinfo and not {"..", "."} & set(address.key.split("/"))
         uri = address.to_text()
         if not plain or not any(uri.startswith(f"{prefix.rstrip('/')}/") for prefix in self.storage):
-            raise MediaRefused(f"not allowed: it lies outside of media.storage; {_WAYS}")
+            allowed = ", ".join(self.storage) or "none"
+            raise MediaRefused(f"not allowed: it lies outside of media.storage; allowed: {allowed}")
 
     def _checked_path(self, name: str, by_owner: bool) -> str:
         roots = self.roots + (self.owner_roots if by_owner else ())

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
+from pipelines.redaction import without_secrets
 from serve_apps.api.schemas import FieldProblem, Problem
 
 _log = logging.getLogger(__name__)
@@ -95,14 +96,14 @@ def install(app: FastAPI) -> None:
 
 
 def printable(value: Any) -> Any:
-    """A value of a request, short and safe to send back."""
+    """A value of a request, short and safe to send back: without what looks like a secret."""
     if value is None or isinstance(value, bool | int):
         return value
     try:
         text = value if isinstance(value, str) else json.dumps(value)
     except (TypeError, ValueError):
         text = repr(value)
-    text = text.encode("utf-8", "backslashreplace").decode()
+    text = without_secrets(text.encode("utf-8", "backslashreplace").decode())
     return text if len(text) <= _MAX_VALUE_LENGTH else text[:_MAX_VALUE_LENGTH] + "…"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from pipelines.media.addresses import shown
 from serve_apps.analyses import (
     FINISHED,
     Busy,
@@ -100,7 +101,7 @@ def _view(
     return AnalysisView(
         id=analysis.id,
         state=analysis.state.value,
-        media=list(analysis.media),
+        media=[shown(uri) for uri in analysis.media],
         analyzers=list(analysis.analyzers),
         options={name: dict(given) for name, given in analysis.options.items()},
         priority=analysis.priority,
@@ -115,7 +116,7 @@ def _view(
         usd_per_media_minute=None if cost_usd is None or not minutes else round(cost_usd / minutes, 6),
         estimate_usd=_estimate_usd(groups, known, pricing),
         budget_usd=analysis.budget_usd,
-        webhook_url=None if analysis.webhook is None else analysis.webhook["url"],
+        webhook_url=None if analysis.webhook is None else shown(analysis.webhook["url"]),
         seconds=_seconds(analysis, now),
         error=_error(analysis),
         failed_media=failed_media(analysis),
@@ -132,7 +133,7 @@ def failed_media(analysis: Analysis) -> list[FailedMedia]:
     if analysis.error is not None and "failed_media" in analysis.error:
         return [FailedMedia(**failed) for failed in analysis.error["failed_media"]]
     unread = unreadable(analysis.info)
-    return [FailedMedia(index=i, media=analysis.media[i], message=message) for i, message in unread.items()]
+    return [FailedMedia(index=i, media=shown(analysis.media[i]), message=message) for i, message in unread.items()]
 
 
 def _estimate_usd(groups: Sequence[SegmentGroup], known: Mapping[Lane, Rates], pricing: Pricing) -> float | None:
@@ -176,7 +177,9 @@ def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_rec
     """What has been found so far; at most `max_records` of each analyzer and media item. Reads the storage."""
     why = {failed.index: failed.message for failed in failed_media(analysis)}
     media = [
-        MediaResults(uri=uri, error=why.get(i), analyzers={name: [] for name in analysis.analyzers}, truncated={})
+        MediaResults(
+            uri=shown(uri), error=why.get(i), analyzers={name: [] for name in analysis.analyzers}, truncated={}
+        )
         for i, uri in enumerate(analysis.media)
     ]
     totals: defaultdict[tuple[int, str], int] = defaultdict(int)
@@ -222,7 +225,7 @@ def export_line(analysis: Analysis) -> bytes:
     told = {
         "analysis_id": analysis.id,
         "state": analysis.state.value,
-        "media": list(analysis.media),
+        "media": [shown(uri) for uri in analysis.media],
         "analyzers": list(analysis.analyzers),
         "options": analysis.options,
         "labels": analysis.labels,

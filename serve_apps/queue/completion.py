@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
+from pipelines.media.addresses import shown
 from serve_apps.analyses import FINISHED, AnalysisState, SegmentState, analysis_state, unreadable
 from serve_apps.store.events import EventKind
 from serve_apps.store.tables import analyses, record_event, segments, webhook_deliveries
@@ -51,7 +52,7 @@ def failure(connection: Connection, analysis: Any, infos: Sequence[Mapping[str, 
 
 
 def _failed(analysis: Any, index: int, message: str) -> dict[str, Any]:
-    return {"index": index, "media": analysis.media[index], "message": message, "segments_failed": 0}
+    return {"index": index, "media": shown(analysis.media[index]), "message": message, "segments_failed": 0}
 
 
 def finish(

@@ -10,6 +10,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.media.addresses import shown
 from pipelines.records.read_ahead import read_ahead
 from serve_apps.results.objects import Objects
 from serve_apps.store.analysis_store import Analysis, Part
@@ -50,7 +51,11 @@ def plain(value: Any) -> Any:
 def ndjson(objects: Objects, analysis: Analysis, parts: Sequence[Part]) -> Iterator[bytes]:
     """A line for each record: where it is from, then its columns."""
     for part, table in tables(objects, parts):
-        place = {"analysis_id": analysis.id, "media": analysis.media[part.media_index], "analyzer": part.analyzer}
+        place = {
+            "analysis_id": analysis.id,
+            "media": shown(analysis.media[part.media_index]),
+            "analyzer": part.analyzer,
+        }
         place["media_index"] = part.media_index  # type: ignore[assignment]
         yield "".join(json.dumps(place | row) + "\n" for row in rows(table)).encode()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from pipelines.media.addresses import StoredObject, read_address
 from pipelines.media.sources import MediaInfo, picture_info, read_head
 
 Probe = Callable[[str], MediaInfo]
@@ -12,5 +13,5 @@ def probe_media(uri: str, probe: Probe) -> MediaInfo:
 
     A picture is not decoded here, so its size stays 0: whoever analyses it will see.
     """
-    picture = None if uri.startswith("s3://") else picture_info(uri, read_head(uri))
+    picture = None if isinstance(read_address(uri), StoredObject) else picture_info(uri, read_head(uri))
     return picture or probe(uri)

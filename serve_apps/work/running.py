@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 from fastapi import FastAPI
 
+from pipelines.media.public_transport import async_client
 from serve_apps.api.context import Service
 from serve_apps.queue.tickets import TicketOffice
 from serve_apps.results.summaries import summarise_some
@@ -14,7 +15,6 @@ from serve_apps.work.chores import Chore, run_chores
 from serve_apps.work.dispatcher import Dispatcher
 from serve_apps.work.erasing import erase_expired
 from serve_apps.work.metering import meter
-from serve_apps.work.public_http import public_client
 from serve_apps.work.webhook_sender import WebhookSender
 
 Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
@@ -45,14 +45,14 @@ def chores(service: Service, sender: WebhookSender) -> dict[str, Chore]:
     }
 
 
-def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice, allow_private_hosts: bool) -> Lifespan:
+def lifespan_of(service: Service, dispatcher: Dispatcher, office: TicketOffice) -> Lifespan:
     """The dispatcher and the chores work from the app's start to its end."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
-        async with public_client(allow_private_hosts) as client:
-            sender = WebhookSender(service.store.engine, service.store.now, client)
+        async with async_client(trusted=service.policy.allow_private_hosts) as client:
+            sender = WebhookSender(service.store.engine, service.store.now, client, service.credentials.open)
             work = [
                 asyncio.create_task(dispatcher.run(stop)),
                 asyncio.create_task(run_chores(chores(service, sender), stop, service.metrics, dispatcher.is_quiet)),

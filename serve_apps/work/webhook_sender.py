@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, select, update
 
+from pipelines.errors import MediaError
+from pipelines.redaction import without_secrets
 from serve_apps.api.views import iso
 from serve_apps.store.tables import analyses, webhook_deliveries, writing
 from serve_apps.work.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, body, retry_after_s, signature
@@ -32,8 +34,15 @@ class _Due:
 class WebhookSender:
     """Sends what is due, some at once. A call may come twice (after a crash): receivers look at its id."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float], client: httpx.AsyncClient) -> None:
-        self._engine, self._clock, self._client = engine, clock, client
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], float],
+        client: httpx.AsyncClient,
+        opened: Callable[[str], str] = str,
+    ) -> None:
+        """`opened`: the URL to call for a stored one, whose credentials are sealed."""
+        self._engine, self._clock, self._client, self._opened = engine, clock, client, opened
 
     async def send_some(self) -> int:
         """Make the calls that are due; returns how many there were."""
@@ -47,12 +56,12 @@ class WebhookSender:
         headers = {"Content-Type": "application/json", SIGNATURE_HEADER: signed}
         status, error = None, None
         try:
-            async with self._client.stream("POST", due.url, content=content, headers=headers) as reply:
+            async with self._client.stream("POST", self._opened(due.url), content=content, headers=headers) as reply:
                 status = reply.status_code
             if not 200 <= status < 300:
                 error = f"HTTP {status}: 2xx is needed, redirects are not followed"
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as problem:
-            error = f"{type(problem).__name__}: {problem}"[:_HEARD_BYTES]
+        except (httpx.HTTPError, httpx.InvalidURL, MediaError, ValueError) as problem:
+            error = without_secrets(f"{type(problem).__name__}: {problem}")[:_HEARD_BYTES]
         await asyncio.to_thread(self._record, due, status, error)
 
     def _claim(self) -> list[_Due]:

@@ -3,17 +3,18 @@
 import asyncio
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.media.addresses import shown
 from serve_apps.analyses import Lane
 from serve_apps.api.analyzer_catalog import AnalyzerInfo
 from serve_apps.api.context import Service
 from serve_apps.api.problems import PROBLEM_RESPONSES
 from serve_apps.api.schemas import AnalysisRequest, AnalyzerChoice, AnalyzerList, UriList
-from serve_apps.store.keys import Scope
+from serve_apps.store.keys import ApiKey, Scope
 from serve_apps.work.estimates import estimate, rates
 from serve_apps.work.prober import Prober
 
@@ -84,16 +85,18 @@ def routes(service: Service, prober: Prober) -> APIRouter:
         responses=PROBLEM_RESPONSES,
     )
 
+    reader = Annotated[ApiKey, Depends(service.gate.requires(Scope.READ))]
+
     @router.get("/analyzers")
     async def analyzers() -> AnalyzersView:
         """Which analyzers there are, and their options."""
         return AnalyzersView(analyzers=[_analyzer(info) for info in service.catalog.analyzers.values()])
 
     @router.post("/estimates")
-    async def estimates(request: EstimateRequest) -> EstimateView:
+    async def estimates(request: EstimateRequest, key: reader) -> EstimateView:
         """What an analysis would take and cost, by what was measured here. Reads the media's headers only."""
         asked = AnalysisRequest(media=request.media, analyzers=request.analyzers)
-        media, names, _options = await asyncio.to_thread(service.checked, asked)
+        media, names, _options = await asyncio.to_thread(service.checked, asked, key)
         probed = await _probe(prober, media)
         work = await asyncio.to_thread(service.store.recent_work)
         known = rates(await service.fleet(), work, names)
@@ -135,7 +138,7 @@ def _estimate(
     return EstimateView(
         media=[
             MediaEstimate(
-                uri=uri,
+                uri=shown(uri),
                 duration_s=item if isinstance(item, float) else None,
                 problem=item if isinstance(item, str) else None,
             )

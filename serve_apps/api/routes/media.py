@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urljoin
@@ -15,14 +14,17 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel
 
+from pipelines.errors import MediaError
+from pipelines.media.addresses import LocalFile, MediaAddress, StoredObject, WebAddress, read_address, shown
 from pipelines.media.media_types import sniff
+from pipelines.media.public_transport import async_client
 from serve_apps.api.context import Service
 from serve_apps.api.media_policy import MediaRefused
 from serve_apps.api.playback import Signer
 from serve_apps.api.problems import ProblemError, responses
 from serve_apps.api.schemas import FieldProblem
+from serve_apps.store.analysis_store import Analysis
 from serve_apps.store.keys import Scope
-from serve_apps.work.public_http import public_client
 
 _HEAD_BYTES = 4096
 _MOST_REDIRECTS = 5
@@ -46,14 +48,6 @@ class MediaView(BaseModel):
     reason: str | None
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where the bytes are: a path or an http(s) URL. `ours`: in the service's own storage."""
-
-    address: str
-    ours: bool
-
-
 def routes(service: Service) -> APIRouter:
     """The router."""
     router = APIRouter(prefix="/v1/analyses/{analysis_id}/media/{index}", tags=["results"])
@@ -62,10 +56,11 @@ def routes(service: Service) -> APIRouter:
     @router.get("", dependencies=[Depends(service.gate.requires(Scope.READ))], responses=responses(404))
     async def view(analysis_id: str, index: MediaIndex) -> MediaView:
         """What kind of media it is, and an address at which a browser can play it."""
-        uri = await _uri(service, analysis_id, index)
+        analysis = await _analysis(service, analysis_id, index)
+        uri = shown(analysis.media[index])
         try:
-            place = await asyncio.to_thread(_place, service, uri)
-            media_type = await _media_type(service, place)
+            place = await asyncio.to_thread(_place, service, analysis, index)
+            media_type = await _media_type(place)
         except MediaRefused as error:
             return MediaView(uri=uri, media_type=None, url=None, reason=str(error))
         expires, proof = signer.sign(analysis_id, index, service.store.now())
@@ -85,11 +80,12 @@ def routes(service: Service) -> APIRouter:
             detail = "the address is not valid, or not any more: ask for the item again, with your key"
             raise ProblemError(401, detail, headers={"WWW-Authenticate": "Bearer"})
         try:
-            place = await asyncio.to_thread(_place, service, await _uri(service, analysis_id, index))
-            media_type = await _media_type(service, place)
-            if not place.address.startswith(("http://", "https://")):
-                return FileResponse(place.address, media_type=media_type, headers=_HEADERS)
-            return await _passed_on(service, place, media_type, request.headers.get("range"))
+            analysis = await _analysis(service, analysis_id, index)
+            place = await asyncio.to_thread(_place, service, analysis, index)
+            media_type = await _media_type(place)
+            if isinstance(place, LocalFile):
+                return FileResponse(place.path, media_type=media_type, headers=_HEADERS)
+            return await _passed_on(place, media_type, request.headers.get("range"))
         except MediaRefused as error:
             raise ProblemError(404, str(error)) from None
 
@@ -103,37 +99,46 @@ _CONTENT = responses(404) | {
 }
 
 
-async def _uri(service: Service, analysis_id: str, index: int) -> str:
-    """The media item's URI. Raises the 404."""
+async def _analysis(service: Service, analysis_id: str, index: int) -> Analysis:
+    """The analysis, which has that media item. Raises the 404."""
     analysis = await service.existing(analysis_id)
     if index >= len(analysis.media):
         problem = FieldProblem(field="index", value=index, detail=f"its media are 0 to {len(analysis.media) - 1}")
         raise ProblemError(404, f"{analysis_id} has no media item {index}", [problem])
-    return analysis.media[index]
+    return analysis
 
 
-def _place(service: Service, uri: str) -> _Place:
+def _place(service: Service, analysis: Analysis, index: int) -> LocalFile | WebAddress:
     """Where to read it. What might be named when it was submitted may not be read any more: it is judged again."""
+    uri = analysis.media[index]
     if service.uploads.by_uri(uri) is not None:
-        return _Place(service.objects.readable(uri), ours=True)
-    address = service.policy.check(uri)
-    if address.startswith("s3://"):
+        return _playable(read_address(service.objects.readable(uri)))
+    try:
+        opened = service.credentials.open(uri)
+    except MediaError as error:
+        raise MediaRefused(error.cause) from None
+    service.policy.check(opened, by_owner=analysis.key_id is None)
+    return _playable(read_address(service.policy.readable(opened)))
+
+
+def _playable(address: MediaAddress) -> LocalFile | WebAddress:
+    if isinstance(address, StoredObject):
         raise MediaRefused("it lies in a storage that is not the service's own, and is not played from there")
-    return _Place(address, ours=False)
+    return address
 
 
-async def _media_type(service: Service, place: _Place) -> str:
+async def _media_type(place: LocalFile | WebAddress) -> str:
     """What its first bytes say. Raises MediaRefused for what is no media: this is no way to read other files."""
-    if place.address.startswith(("http://", "https://")):
+    if isinstance(place, WebAddress):
         async with AsyncExitStack() as stack:
-            reply = await _open(stack, service, place, f"bytes=0-{_HEAD_BYTES - 1}")
+            reply = await _open(stack, place, f"bytes=0-{_HEAD_BYTES - 1}")
             head = b""
             async for chunk in reply.aiter_raw(_HEAD_BYTES):
                 head += chunk
                 if len(head) >= _HEAD_BYTES:
                     break
     else:
-        head = await asyncio.to_thread(_head, place.address)
+        head = await asyncio.to_thread(_head, place.path)
     media_type = sniff(head)
     if media_type is None:
         raise MediaRefused("its first bytes are of no video, audio or image format")
@@ -148,11 +153,11 @@ def _head(path: str) -> bytes:
         raise MediaRefused(f"it cannot be read any more: {error.strerror}") from None
 
 
-async def _passed_on(service: Service, place: _Place, media_type: str, wanted: str | None) -> Response:
+async def _passed_on(place: WebAddress, media_type: str, wanted: str | None) -> Response:
     """Another host's answer as ours, with our idea of what it is."""
     stack = AsyncExitStack()
     try:
-        reply = await _open(stack, service, place, wanted)
+        reply = await _open(stack, place, wanted)
     except BaseException:
         await stack.aclose()
         raise
@@ -166,13 +171,13 @@ async def _passed_on(service: Service, place: _Place, media_type: str, wanted: s
     return StreamingResponse(chunks(), reply.status_code, headers, media_type=media_type)
 
 
-async def _open(stack: AsyncExitStack, service: Service, place: _Place, wanted: str | None) -> httpx.Response:
+async def _open(stack: AsyncExitStack, place: WebAddress, wanted: str | None) -> httpx.Response:
     """A GET of a Range, redirects followed; closed with the stack. Raises MediaRefused."""
-    client = await stack.enter_async_context(public_client(place.ours or service.policy.allow_private_hosts))
+    client = await stack.enter_async_context(async_client(trusted=place.trusted))
     headers = {"Accept-Encoding": "identity"}
     if wanted is not None and _RANGE.fullmatch(wanted):
         headers["Range"] = wanted
-    url = place.address
+    url = place.url_with_credentials
     try:
         for _hop in range(_MOST_REDIRECTS):
             reply = await stack.enter_async_context(client.stream("GET", url, headers=headers))

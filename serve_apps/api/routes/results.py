@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import iterate_in_threadpool
 
+from pipelines.media.addresses import shown
 from serve_apps.api import views
 from serve_apps.api.context import Service
 from serve_apps.api.problems import PROBLEM_RESPONSES, ProblemError, refuse_fields, responses
@@ -187,7 +188,7 @@ def _search(
                 SearchHit(
                     analysis_id=hit.key.analysis_id,
                     media_index=hit.key.media_index,
-                    media=named[hit.key.media_index],
+                    media=shown(named[hit.key.media_index]),
                     analyzer=hit.key.analyzer,
                     time_s=time_s,
                     record=dict(hit.record),

@@ -28,6 +28,7 @@ from serve_apps.api.media_policy import MediaPolicy
 from serve_apps.queue.database_queue import DatabaseQueue
 from serve_apps.search.documents import DatabaseDocuments
 from serve_apps.store.analysis_store import Store
+from serve_apps.store.credentials import Credentials
 from serve_apps.store.keys import Keys
 from serve_apps.store.lifecycle import Lifecycle
 from serve_apps.store.listing import Filter, list_analyses
@@ -178,6 +179,7 @@ def build_service(
         "uploads": Uploads(engine, clock, objects, max_bytes=5000, part_bytes=1000),
         "objects": objects,
         "keys": keys,
+        "credentials": Credentials(TOKEN),
         "gate": Gate(keys, TOKEN, clock),
         "hub": EventHub(store, poll_s=0.02),
         "fleet": fleet.reader(),

@@ -121,9 +121,9 @@ def _app(served: Served, store: Store, directory: Path, media_root: Path) -> Fas
         policy=MediaPolicy((str(media_root),)),
     )
     dispatcher = _dispatcher(served, service)
-    app = create_app(service, Prober(_probe, objects.readable))
+    app = create_app(service, Prober(_probe, service.readable))
     app.router.lifespan_context = lifespan_of(
-        service, dispatcher, TicketOffice(NoTickets(), dispatcher.wake_from_thread), False
+        service, dispatcher, TicketOffice(NoTickets(), dispatcher.wake_from_thread)
     )
     return app
 
@@ -144,5 +144,5 @@ def _dispatcher(served: Served, service: Service) -> Dispatcher:
         policy=DispatchPolicy(str(served.storage), dict.fromkeys(Lane, 1), dict.fromkeys(Lane, 2), segment_s=4.0),
         owner="tests",
         lane_of=service.catalog.lane_of,
-        access=access_to(service.objects),
+        access=access_to(service.objects, service.readable),
     )

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseServer
 
+from pipelines.media.addresses import trusted
+
 
 class RangeServer(ThreadingHTTPServer):
     """Serves the files of one folder."""
@@ -20,8 +22,8 @@ class RangeServer(ThreadingHTTPServer):
         self.sent_bytes = 0
 
     def url(self, name: str) -> str:
-        """Where a file of the folder is."""
-        return f"http://127.0.0.1:{self.server_port}/{name}"
+        """Where a file of the folder is; a reader may go there, though it is on this machine."""
+        return trusted(f"http://127.0.0.1:{self.server_port}/{name}")
 
 
 class _Handler(BaseHTTPRequestHandler):

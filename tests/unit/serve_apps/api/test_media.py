@@ -136,6 +136,6 @@ def test_a_host_inside_is_not_reached_through_us(tmp_path: Path, host: str) -> N
     analysis_id = player.analysed(f"{host}/clip.mp4")
     strict = Player(tmp_path, policy=MediaPolicy((), resolve=lambda _host: []))
     item = strict.item(analysis_id).json()
-    assert (item["url"], item["reason"]) == (None, "its host does not hand it out: ConnectError")
+    assert (item["url"], item["reason"]) == (None, "its host does not hand it out: NotAllowed")
     for each in (player, strict):
         each.engine.dispose()

@@ -5,12 +5,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
-import httpcore
 import pytest
 
-from serve_apps.work.public_http import PublicBackend, public_client
+from pipelines.media.public_hosts import addresses_of
+from pipelines.media.public_transport import Resolve, async_client
 from serve_apps.work.webhook_sender import WebhookSender
 from serve_apps.work.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, retry_after_s, signature, verify
 from tests.support.product.service import Running
@@ -59,11 +58,12 @@ def receiving() -> Iterator[Receiver]:
         thread.join()
 
 
-def send(service: Running, allow_private: bool = True, resolve: object = None) -> int:
+def send(service: Running, allow_private: bool = True, resolve: Resolve = addresses_of) -> int:
     async def once() -> int:
-        more = {} if resolve is None else {"resolve": resolve}
-        async with public_client(allow_private, **more) as client:  # type: ignore[arg-type]
-            return await WebhookSender(service.service.store.engine, lambda: service.clock[0], client).send_some()
+        async with async_client(allow_private, resolve) as client:
+            opened = service.service.credentials.open
+            sender = WebhookSender(service.service.store.engine, lambda: service.clock[0], client, opened)
+            return await sender.send_some()
 
     return asyncio.run(once())
 
@@ -142,19 +142,3 @@ def test_a_name_that_has_become_private_is_not_called(service: Running, address:
         assert receiver.heard == []
     (told,) = deliveries(service, analysis_id)
     assert "not on the public internet" in str(told["last_error"])
-
-
-def test_the_judged_address_is_the_one_that_is_called() -> None:
-    """Resolved once: a second answer of the resolver, for the connection, is never asked for."""
-    answers = iter([["93.184.216.34"], ["127.0.0.1"]])
-    called: list[str] = []
-
-    class Wire(httpcore.AsyncMockBackend):
-        async def connect_tcp(self, host: str, *_more: Any, **_named: Any) -> httpcore.AsyncNetworkStream:
-            called.append(host)
-            raise httpcore.ConnectError("enough")
-
-    backend = PublicBackend(False, lambda _host: next(answers), Wire([]))
-    with pytest.raises(httpcore.ConnectError, match="enough"):
-        asyncio.run(backend.connect_tcp("rebinding.example", 80))
-    assert called == ["93.184.216.34"]
