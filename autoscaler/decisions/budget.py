@@ -1,34 +1,52 @@
 """May we buy, and what must stop. Pure: limits and what is spent come in as values, in USD and USD per hour.
 
-Per hour: the prices of all that is or may be billed, added up, so that no hour can cost more. Per day and month (UTC):
-what the window has cost, and what everything there will cost during the next minutes.
+Per hour: a rate. The prices of all that is or may be billed are added up before a purchase, so that no hour can cost
+more. If they exceed the limit later, since it was lowered or a price has changed, the newest machines end.
+Per day and month (UTC): a sum. A purchase has to leave room for what everything will cost during the next minutes.
+Before a limit is reached, work in flight may end within it (`drains`); whatever runs beyond it ends at once
+(`overspent`). Without `drain`, limits only forbid purchases.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from autoscaler.types import Instance, Intent
+from autoscaler.types import DRAINING, Instance, Intent, IntentState
 
 ALL = "all clouds"
+# By so much a listed price may exceed the accepted one, as in Policy.price_tolerance: it is no reason to end work.
+_RATE_TOLERANCE = 0.02
+_STAYING = (IntentState.BUYING, IntentState.BOUGHT)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Hard limits in USD, None for none, and what they do.
+    """Limits in USD, None for none, and what they do.
 
-    `warn_at`: the share of each at which it warns. `drain`: whether a day or month that is used up also ends what
-    runs. `commitment_s`: how long a purchase is taken to run at least; `ending_s`: how long ending takes, the work that
-    may still be done there included.
+    `warn_at`: the share of each at which it warns. `drain`: whether a limit that is reached also ends what runs; if
+    not, it only forbids purchases. `commitment_s`: how long a purchase is taken to run at least; `ending_s`: how long
+    ending takes, the work that may still be done there included.
     """
 
     per_hour_usd: float | None = None
     per_day_usd: float | None = None
     per_month_usd: float | None = None
     warn_at: float = 0.8
-    drain: bool = False
+    drain: bool = True
     commitment_s: float = 600.0
     ending_s: float = 180.0
+
+    @property
+    def ahead_s(self) -> float:
+        """For how long a purchase has to leave room: what drains as soon as it is bought would be bought in vain."""
+        return max(self.commitment_s, 2 * self.ending_s) if self.drain else self.commitment_s
+
+    @property
+    def consequence(self) -> str:
+        """What reaching a limit does, for people."""
+        if not self.drain:
+            return "at a limit nothing more is bought, and what runs goes on and costs more (budgets.drain: false)"
+        return "at a limit nothing more is bought, work in flight may end within it, and what runs beyond it is ended"
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ def refusal(budgets: Budgets, spent: Spendings, cloud: str, price_usd_per_hour: 
     for scope, budget in budgets.scopes(cloud):
         now = spent.get(scope, Spending())
         burn = now.burn_usd_per_hour + price_usd_per_hour
-        ahead_usd = burn * budget.commitment_s / 3600
+        ahead_usd = burn * budget.ahead_s / 3600
         for window, limit, value in _windows(budget, burn, now.day_usd + ahead_usd, now.month_usd + ahead_usd):
             if value > limit:
                 room = f"leaves no room for a machine at {price_usd_per_hour:g} USD/h"
@@ -76,12 +94,13 @@ def warnings(budgets: Budgets, spent: Spendings) -> list[str]:
         now = spent.get(scope, Spending())
         for window, limit, value in _windows(budget, now.burn_usd_per_hour, now.day_usd, now.month_usd):
             if value > 0 and value >= limit * budget.warn_at:
-                found.append(f"{value:.2f} of the {limit:g} USD per {window} for {scope} are used")
+                used = f"{value:.2f} of the {limit:g} USD per {window} for {scope} are used"
+                found.append(f"{used}; {budget.consequence}")
     return found
 
 
 def drains(budgets: Budgets, spent: Spendings) -> dict[str, str]:
-    """Which clouds (or ALL) must end everything now, and why: their day or month would be overspent by what runs."""
+    """Which clouds (or ALL) must let everything end, and why: what runs there would soon overspend a day or month."""
     found = {}
     for scope, budget in budgets.scopes():
         now = spent.get(scope, Spending())
@@ -89,9 +108,43 @@ def drains(budgets: Budgets, spent: Spendings) -> dict[str, str]:
             continue
         ahead_usd = now.burn_usd_per_hour * budget.ending_s / 3600
         for window, limit, value in _windows(budget, 0.0, now.day_usd + ahead_usd, now.month_usd + ahead_usd):
-            if value >= limit:
+            if window != "hour" and value >= limit:
                 found[scope] = f"the budget of {limit:g} USD per {window} for {scope} is used up"
     return found
+
+
+def overspent(budgets: Budgets, spent: Spendings) -> dict[str, str]:
+    """Which clouds (or ALL) must end everything at once, and why: their day or month has cost its limit already."""
+    found = {}
+    for scope, budget in budgets.scopes():
+        now = spent.get(scope, Spending())
+        for window, limit, value in _windows(budget, 0.0, now.day_usd, now.month_usd):
+            if budget.drain and now.burn_usd_per_hour > 0 and window != "hour" and value >= limit:
+                found[scope] = f"the budget of {limit:g} USD per {window} for {scope} is spent"
+    return found
+
+
+def too_many(budgets: Budgets, intents: Iterable[Intent]) -> dict[str, str]:
+    """Which launches must end, and why, since all that stay cost more an hour than a limit allows.
+
+    Those that have not joined go first, then the newest: they have the least work to lose.
+    """
+    staying = [i for i in intents if i.cloud is not None and i.state in _STAYING and DRAINING not in i.phases]
+    found: dict[str, str] = {}
+    for scope, budget in budgets.scopes():
+        if budget.per_hour_usd is None or not budget.drain:
+            continue
+        mine = [i for i in staying if scope in (ALL, i.cloud) and i.name not in found]
+        over = sum(map(_price, mine)) - budget.per_hour_usd * (1 + _RATE_TOLERANCE)
+        for intent in sorted(mine, key=lambda i: (i.joined_at is not None, -(i.bought_at or i.wanted_at), i.name)):
+            if over > 0 and intent.state is IntentState.BOUGHT:
+                over -= _price(intent)
+                found[intent.name] = f"all machines of {scope} cost more than {budget.per_hour_usd:g} USD per hour"
+    return found
+
+
+def _price(intent: Intent) -> float:
+    return max(intent.price_usd_per_hour or 0.0, intent.accepted_usd_per_hour or 0.0)
 
 
 def burn_usd_per_hour(intents: Iterable[Intent], listed: Mapping[str, Iterable[Instance]]) -> dict[str, float]:

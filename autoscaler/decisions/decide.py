@@ -41,8 +41,9 @@ class Observed:
 
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
-    `tripped` by node type. `drained`: cloud, or all clouds, -> why everything there must end. `asked_to_end`: launches
-    whose cloud has accepted, in this process, to end their machine.
+    `tripped` by node type. `drained`: launch, cloud, or all clouds, -> why it, or everything there, must end after its
+    work; `overspent`: cloud, or all clouds, -> why everything there must end at once. `asked_to_end`: launches whose
+    cloud has accepted, in this process, to end their machine.
     """
 
     intents: Sequence[Intent]
@@ -53,6 +54,7 @@ class Observed:
     held: Mapping[str, str] = field(default_factory=dict)
     tripped: Mapping[str, str] = field(default_factory=dict)
     drained: Mapping[str, str] = field(default_factory=dict)
+    overspent: Mapping[str, str] = field(default_factory=dict)
     asked_to_end: AbstractSet[str] = frozenset()
 
 
@@ -199,11 +201,11 @@ def _purchase(observed: Observed, intent: Intent, taken: int) -> Command:
 def _why_not(observed: Observed, cloud: str) -> str:
     if observed.listings.get(cloud) is None:
         return observed.held.get(cloud) or "its list of instances is not known"
-    return observed.held.get(cloud, "") or _drained(observed, cloud)
+    return observed.held.get(cloud, "") or _found(observed.drained, ALL, cloud)
 
 
-def _drained(observed: Observed, cloud: str) -> str:
-    return observed.drained.get(ALL, "") or observed.drained.get(cloud, "")
+def _found(reasons: Mapping[str, str], *keys: str) -> str:
+    return next((reasons[key] for key in keys if key in reasons), "")
 
 
 def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy) -> Iterator[Command]:
@@ -248,7 +250,11 @@ def _present(observed: Observed, intent: Intent, instance: Instance, now: float,
 
 def _draining(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
     """What the budget ends, and what drains: at once without work, else after its work, within `drain_s`."""
-    since, used_up = intent.phases.get(DRAINING), _drained(observed, instance.cloud)
+    scopes = (ALL, instance.cloud, intent.name) if _costs(intent, instance) else ()
+    since, used_up = intent.phases.get(DRAINING), _found(observed.drained, *scopes)
+    if overspent := _found(observed.overspent, *scopes):
+        yield Terminate(instance, overspent)
+        return
     if since is None and not used_up:
         return  # one that drains goes on with it, whatever has changed since: Ray's nodes do not come back from it
     reason = used_up or intent.reason or "it takes no new work"
@@ -258,6 +264,11 @@ def _draining(observed: Observed, intent: Intent, instance: Instance, now: float
         yield Drain(intent.name, reason)
     elif now - since >= policy.drain_s:
         yield Terminate(instance, f"{reason}; its work was not over {policy.drain_s:.0f} s later")
+
+
+def _costs(intent: Intent, instance: Instance) -> bool:
+    """Whether ending it saves money: a machine of our own that was taken for nothing may stay."""
+    return intent.accepted_usd_per_hour != 0 or instance.price_usd_per_hour > 0
 
 
 def _age_s(intent: Intent, instance: Instance, now: float) -> float:

@@ -165,7 +165,8 @@ class Reconciler:
                 purchasing=frozenset(key[1] for key in self._tasks if key[0] == "buy"),
                 held={cloud: why for cloud in self._providers if (why := self._holds.cloud(cloud, now))},
                 tripped=self._tripped(now),
-                drained=budget.drains(self._budgets, spendings),
+                drained=budget.drains(self._budgets, spendings) | budget.too_many(self._budgets, self._launches.live()),
+                overspent=budget.overspent(self._budgets, spendings),
                 asked_to_end=self._watch.ending(),
             )
             for warning in budget.warnings(self._budgets, spendings):

@@ -45,6 +45,7 @@ def spending_view(budgets: Budgets, spendings: Spendings) -> dict[str, Any]:
             }
             for scope, budget in budgets.scopes()
         },
+        "at_a_limit": budgets.total.consequence,
         "warnings": warnings(budgets, spendings),
     }
 

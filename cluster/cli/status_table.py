@@ -73,10 +73,13 @@ def _machines(live: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _money(live: Sequence[Mapping[str, Any]], spending: Mapping[str, Any]) -> Text:
+    """What is billed now, and of the month; what a limit does, where there is one."""
     per_second = sum((i["price_usd_per_hour"] or 0.0) for i in live) / 3600
     line = f"{len(live)} instances" + (f", {per_second:.6f} USD/s" if live else ", nothing is billed")
     month = (spending.get("scopes") or {}).get(_ALL, {}).get("month_usd")
     limit = (spending.get("limits") or {}).get(_ALL, {}).get("per_month_usd")
     if month is not None:
         line += f"; this month {month:.2f} USD" + (f" of {limit:g}" if limit is not None else "")
-    return Text(line, style="bold")
+    limited = any(value is not None for value in (spending.get("limits") or {}).get(_ALL, {}).values())
+    rule = f"\n{spending['at_a_limit']}" if limited and spending.get("at_a_limit") else ""
+    return Text.assemble((line, "bold"), (rule, "dim"))

@@ -168,15 +168,22 @@ class LimitSettings(_Frozen):
 
 
 class BudgetSettings(LimitSettings):
-    """Limits for all clouds together, and for each cloud that is to have its own."""
+    """Limits for all clouds together, and for each cloud that is to have its own.
+
+    `per_hour_usd` bounds a rate: what all machines together cost an hour. Nothing is bought that would exceed it; if it
+    is exceeded later (a lower limit, another price), the newest machines end. `per_day_usd` and `per_month_usd` bound
+    sums: a purchase has to leave room for the minutes after it, and what runs ends before the sum is spent.
+    """
 
     per_hour_usd: Annotated[float, Field(ge=0)] | None = 10.0
     per_day_usd: Annotated[float, Field(ge=0)] | None = 50.0
     per_month_usd: Annotated[float, Field(ge=0)] | None = 300.0
     # From this share of a limit on, status and events warn.
     warn_at: Annotated[float, Field(gt=0, le=1)] = 0.8
-    # Whether a day or month that is used up also ends what runs. Nothing new is bought in any case.
-    drain: bool = False
+    # Whether a limit also ends what runs: work in flight may end within it (scaling.drain_s), and beyond it everything
+    # is ended. That is what a limit means to whoever pays. With false, limits only forbid purchases: what runs goes on
+    # to its maximum age (scaling.max_age_s) and is billed.
+    drain: bool = True
     # A purchase has to leave room in the day and month for so much running time.
     commitment_s: Annotated[float, Field(gt=0)] = 600.0
     clouds: Mapping[CloudName, LimitSettings] = {}

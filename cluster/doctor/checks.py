@@ -220,7 +220,8 @@ def budget_findings(budgets: Budgets, pays: bool) -> Iterator[Finding]:
         mend = "set budgets.per_day_usd or budgets.per_month_usd"
         yield Finding("budgets", Verdict.WARNING, "nothing limits what a day or a month may cost", mend)
     else:
-        yield Finding("budgets", Verdict.GOOD, f"at most {told}" if told else "nothing here costs money")
+        good = f"at most {told}; {total.consequence}" if told else "nothing here costs money"
+        yield Finding("budgets", Verdict.GOOD, good)
 
 
 def access_finding(url: str, error: str) -> Finding:

@@ -15,11 +15,13 @@ from autoscaler.decisions.budget import (
     day_start,
     drains,
     month_start,
+    overspent,
     refusal,
     spendings,
+    too_many,
     warnings,
 )
-from autoscaler.types import Instance, InstanceStatus, Intent, IntentState
+from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState
 
 
 def unix(*parts: int) -> float:
@@ -70,21 +72,62 @@ def test_soft_limits_warn() -> None:
     budgets = Budgets(Budget(per_day_usd=10, per_month_usd=100, warn_at=0.8))
     assert warnings(budgets, {ALL: Spending(day_usd=7.9, month_usd=79)}) == []
     assert warnings(budgets, {ALL: Spending(day_usd=8, month_usd=79)}) == [
-        "8.00 of the 10 USD per day for all clouds are used"
+        "8.00 of the 10 USD per day for all clouds are used; at a limit nothing more is bought, work in flight may end"
+        " within it, and what runs beyond it is ended"
     ]
+    gate = Budgets(Budget(per_day_usd=10, drain=False))
+    assert "what runs goes on and costs more" in warnings(gate, {ALL: Spending(day_usd=8)})[0]
     assert warnings(Budgets(Budget(per_hour_usd=0)), {}) == []
 
 
-def test_a_day_that_is_used_up_drains_only_where_that_was_asked_for() -> None:
+def test_a_day_that_is_used_up_ends_what_runs_unless_limits_are_gates_only() -> None:
     spent = spendings({"red": 6.0}, {"red": 9.9}, {"red": 9.9})
-    assert drains(Budgets(Budget(per_day_usd=10)), spent) == {}
-    assert list(drains(Budgets(Budget(per_day_usd=10, drain=True)), spent)) == [ALL]
-    only_red = Budgets(
-        Budget(), {"red": Budget(per_month_usd=10, drain=True), "blue": Budget(per_day_usd=0, drain=True)}
-    )
+    assert list(drains(Budgets(Budget(per_day_usd=10)), spent)) == [ALL]
+    assert drains(Budgets(Budget(per_day_usd=10, drain=False)), spent) == {}
+    only_red = Budgets(Budget(), {"red": Budget(per_month_usd=10), "blue": Budget(per_day_usd=0)})
     assert list(drains(only_red, spent)) == ["red"]
-    assert drains(Budgets(Budget(per_day_usd=10.3, drain=True)), spent) == {}
-    assert list(drains(Budgets(Budget(per_day_usd=10.1, drain=True)), spent)) == [ALL], "its last work is paid, too"
+    assert drains(Budgets(Budget(per_day_usd=10.3)), spent) == {}
+    assert list(drains(Budgets(Budget(per_day_usd=10.1)), spent)) == [ALL], "its last work is paid, too"
+
+
+@pytest.mark.parametrize("window", ["day", "month"])
+def test_what_runs_beyond_a_limit_ends_at_once(window: str) -> None:
+    budgets, gate = (Budgets(Budget(**{f"per_{window}_usd": 10, "drain": drain})) for drain in (True, False))  # type: ignore[arg-type]
+    assert overspent(budgets, spendings({"red": 6.0}, {"red": 9.99}, {"red": 9.99})) == {}
+    beyond = spendings({"red": 6.0}, {"red": 10.0}, {"red": 10.0})
+    assert overspent(budgets, beyond) == {ALL: f"the budget of 10 USD per {window} for all clouds is spent"}
+    assert overspent(gate, beyond) == {}
+    assert overspent(budgets, spendings({}, {"red": 10.0}, {"red": 10.0})) == {}, "nothing runs"
+    assert list(overspent(Budgets(Budget(), {"red": budgets.total, "blue": budgets.total}), beyond)) == ["red"]
+
+
+def test_an_hour_that_is_exceeded_ends_the_newest_machines_and_no_more_than_it_takes() -> None:
+    machines = [
+        intent("old", IntentState.BOUGHT, bought_at=1.0, joined_at=9.0),
+        intent("new", IntentState.BOUGHT, bought_at=2.0, joined_at=9.0),
+        intent("boots", IntentState.BOUGHT, bought_at=1.5),
+        intent("buying", IntentState.BUYING),
+        intent("leaves", IntentState.BOUGHT, bought_at=3.0, joined_at=9.0, phases={DRAINING: 9.0}),
+        intent("ends", IntentState.ENDING),
+        intent("dear", IntentState.BOUGHT, bought_at=0.5, joined_at=9.0, accepted_usd_per_hour=2.0),
+    ]
+    assert too_many(Budgets(Budget(per_hour_usd=6)), machines) == {}
+    assert list(too_many(Budgets(Budget(per_hour_usd=5.9)), machines)) == [], "within the tolerance of a price"
+    assert list(too_many(Budgets(Budget(per_hour_usd=5)), machines)) == ["boots"]
+    assert list(too_many(Budgets(Budget(per_hour_usd=4)), machines)) == ["boots", "new"]
+    assert list(too_many(Budgets(Budget(per_hour_usd=0)), machines)) == ["boots", "new", "old", "dear"]
+    assert too_many(Budgets(Budget(per_hour_usd=0, drain=False)), machines) == {}
+    own = Budgets(Budget(per_hour_usd=5), {"red": Budget(per_hour_usd=4), "blue": Budget(per_hour_usd=0)})
+    assert set(too_many(own, machines)) == {"boots", "new"}
+
+
+def test_nothing_is_bought_that_would_drain_at_once() -> None:
+    patient = Budget(per_day_usd=10, ending_s=3600.0)
+    assert refusal(Budgets(patient), {ALL: Spending(day_usd=8.1)}, "red", 1.0)
+    assert refusal(Budgets(patient), {ALL: Spending(day_usd=7.9)}, "red", 1.0) == ""
+    bought = spendings({"red": 1.0}, {"red": 7.9}, {"red": 7.9})
+    assert drains(Budgets(patient), bought) == {}
+    assert refusal(Budgets(replace(patient, drain=False)), {ALL: Spending(day_usd=9.8)}, "red", 1.0) == ""
 
 
 def test_burning_is_all_that_is_or_may_be_billed() -> None:
