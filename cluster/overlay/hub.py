@@ -18,7 +18,6 @@ import asyncssh
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.control import Enrolment
 from cluster.overlay.hub_connection import HubConnection
-from cluster.overlay.splice import ChannelEnd, TcpEnd
 from cluster.overlay.ssh import (
     ALGORITHMS,
     LOGIN_TIMEOUT_S,
@@ -27,14 +26,14 @@ from cluster.overlay.ssh import (
     machine_identity,
     prepare_process,
 )
+from cluster.overlay.streams.memory import DEFAULT_BYTES, StreamMemory, StreamRefused
+from cluster.overlay.streams.splice import ChannelEnd, TcpEnd
 from pipelines.files import write_atomically
 
 _log = logging.getLogger(__name__)
 # How long a stream to a node that is away waits for it, before it is refused.
 _AWAY_TIMEOUT_S = 60.0
 _MAX_UNKNOWN = 128
-# For the control session; streams have windows of their own.
-_CONTROL_WINDOW_BYTES = 256 * 1024
 
 
 class Doorkeeper(Protocol):
@@ -78,10 +77,16 @@ class Hub:
     """One per cluster; lives in its owner's event loop."""
 
     def __init__(
-        self, head: NodeAddress, host_key: asyncssh.SSHKey, doorkeeper: Doorkeeper, silence_s: float = SILENCE_S
+        self,
+        head: NodeAddress,
+        host_key: asyncssh.SSHKey,
+        doorkeeper: Doorkeeper,
+        silence_s: float = SILENCE_S,
+        stream_bytes: int = DEFAULT_BYTES,
     ) -> None:
         self.head, self.doorkeeper, self._silence_s = head, doorkeeper, silence_s
         self.nodes: dict[str, Node] = {}
+        self.memory = StreamMemory(stream_bytes, lambda: len(self.nodes))
         self._unknown: dict[HubConnection, None] = {}
         self._machine = machine_identity()
         self._host_key = host_key
@@ -116,7 +121,6 @@ class Hub:
             "x11_forwarding": False,
             "sftp_factory": None,
             "line_editor": False,
-            "window": _CONTROL_WINDOW_BYTES,
             **ALGORITHMS,
             "keepalive_interval": interval_s,
             "keepalive_count_max": count,
@@ -180,25 +184,25 @@ class Hub:
             node.connection = None
             node.up.clear()
 
-    async def open_stream(self, node: Node, port: int) -> ChannelEnd | TcpEnd:
-        """A stream to a node's port, waiting for a node that is away. Raises OSError or asyncssh.ChannelOpenError."""
+    async def open_stream(self, node: Node, port: int, payer: str | None = None) -> ChannelEnd | TcpEnd:
+        """A stream to a node's port, waiting for a node that is away. It counts as `payer`'s, else as the node's.
+
+        Raises OSError (StreamRefused when there is no room) or asyncssh.ChannelOpenError.
+        """
         if node.shared:
-            loop = asyncio.get_running_loop()
-            _transport, end = await loop.create_connection(TcpEnd, node.address.host, port)
-            return end
+            return await _connect(node.address.host, port)
         async with asyncio.timeout(_AWAY_TIMEOUT_S):
             await node.up.wait()
             assert node.connection is not None
-            return await node.connection.open_channel(node.address.host, port)
+            return await node.connection.open_channel(node.address.host, port, payer)
 
-    async def reach(self, host: str, port: int) -> ChannelEnd | TcpEnd:
+    async def reach(self, host: str, port: int, payer: str) -> ChannelEnd | TcpEnd:
         """A stream to an address of the overlay. Raises like `open_stream`, and OSError for nobody's address."""
         if host == self.head.host:
-            _transport, end = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
-            return end
+            return await _connect(host, port)
         for node in self.nodes.values():
             if node.address.host == host:
-                return await self.open_stream(node, port)
+                return await self.open_stream(node, port, payer)
         raise OSError(f"no node has the address {host}")
 
     def _peers(self, node: Node) -> list[dict[str, Any]]:
@@ -232,8 +236,16 @@ class Hub:
     async def _carry(self, end: TcpEnd, node: Node, port: int) -> None:
         try:
             (await self.open_stream(node, port)).join(end)
-        except (OSError, TimeoutError, asyncssh.Error):
+        except (OSError, TimeoutError, asyncssh.Error) as error:
+            if isinstance(error, StreamRefused):
+                self.doorkeeper.refused(node.name, f"no room for another stream to it: {error}")
             end.abort()
+
+
+async def _connect(host: str, port: int) -> TcpEnd:
+    """A connection to a port of this machine. Raises OSError."""
+    _transport, end = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
+    return end
 
 
 def _acceptor(hub: Hub, node: Node, port: int) -> Any:

@@ -22,7 +22,6 @@ from autoscaler.worker_command import HubAddress
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.backoff import pause_s
 from cluster.overlay.control import COMMAND, ControlError, Enrolment, decode, encode, encode_enrolment
-from cluster.overlay.splice import PACKET_BYTES, WINDOW_BYTES, ChannelEnd, Congestion, TcpEnd
 from cluster.overlay.ssh import (
     ALGORITHMS,
     LOGIN_TIMEOUT_S,
@@ -32,6 +31,8 @@ from cluster.overlay.ssh import (
     prepare_process,
     public_key_text,
 )
+from cluster.overlay.streams.congestion import Congestion
+from cluster.overlay.streams.splice import PACKET_BYTES, WINDOW_BYTES, ChannelEnd, TcpEnd
 
 _log = logging.getLogger(__name__)
 _CONNECT_TIMEOUT_S = 10.0
