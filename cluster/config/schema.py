@@ -205,6 +205,10 @@ class OverlaySettings(_Frozen):
     grace_s: Annotated[float, Field(gt=0)] = 600.0
     # A link that says nothing for this long is given up and dialled anew.
     silence_s: Annotated[float, Field(ge=3)] = 90.0
+    # What the hub may hold for all streams together; half of it is guaranteed to the nodes in equal parts. A stream
+    # takes 52 KiB until it moves much: the default carries some 1,800, enough for 40 busy nodes. For more, raise the
+    # memory limit of the orchestrator's container (256 MiB) by as much.
+    stream_memory_mib: Annotated[int, Field(ge=8)] = 96
     # Refuse rented machines with `gpus` on which nvidia-smi fails.
     check_gpu: bool = True
     # Workers of this machine get a network of their own, with no way out but the overlay: media must be files. Jobs

@@ -10,7 +10,7 @@ its own, so that nothing that Ray runs can read the orchestrator's ledger and ke
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import psutil
 
@@ -18,7 +18,8 @@ from autoscaler.names import is_unguessable
 from cluster.config.loader import load_settings
 from cluster.config.schema import Settings
 from cluster.config.state_directory import TOKENS, ClusterCard, StateDir
-from cluster.overlay.addresses import node_address
+from cluster.overlay.addresses import NodeAddress, node_address
+from cluster.overlay.ports import Listener, listeners
 
 # The ConfigMap that holds the installation's id.
 INSTALLATION = "aima-installation"
@@ -80,11 +81,28 @@ def _cluster_id(environment: Mapping[str, str]) -> str:
     return cluster_id
 
 
+def refuse_strangers(role: str, address: NodeAddress, listening: Iterable[Listener]) -> None:
+    """Nothing but the other container may listen in the pod's block: workers may reach what does. Raises PodError.
+
+    The head's ports are free while its container starts. The orchestrator may start anew beside a head that runs, so
+    it looks at its own ports; at each stream it looks whose listener is there.
+    """
+    orchestrators = {address.orchestrator_port, address.hub_port}
+    own = orchestrators if role == "orchestrator" else set(address.ports) - orchestrators
+    if found := [f"{each.host} port {each.port} (user {each.user_id})" for each in listening if each.port in own]:
+        raise PodError(
+            f"something listens in the port block of the cluster, {address.base_port}-{address.base_port + 63}:"
+            f" {', '.join(found[:3])}. Remove that container from the pod, or let it listen elsewhere"
+        )
+
+
 def main() -> None:
     """Prepare, then become the process of that role."""
     role = sys.argv[1] if len(sys.argv) == 2 else ""
     try:
-        prepare(role, load_settings(), os.environ, psutil.Process().create_time())
+        settings, address = load_settings(), node_address(0)
+        prepare(role, settings, os.environ, psutil.Process().create_time())
+        refuse_strangers(role, address, listeners(address.ports))
     except PodError as error:
         sys.exit(f"cluster.head.kubernetes_entrypoint: {error}")
     os.execv(sys.executable, [sys.executable, "-m", ROLES[role]])  # noqa: S606 - a fixed program

@@ -18,10 +18,11 @@ from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir, write_private
 from cluster.head import supervisor
 from cluster.head.api_health import is_ready
+from cluster.local.listening import describe
 from cluster.local.processes import MARKER, head_processes, processes, words
 from cluster.orchestrator.cloud_factory import access_variables
 from cluster.overlay.addresses import first_free
-from cluster.overlay.ports import can_bind
+from cluster.overlay.ports import can_bind, is_free, listeners
 
 _READY_TIMEOUT_S = 180.0  # a restarted head may wait for Serve first, and start once more then
 _API_RESTART_S = 20.0
@@ -101,7 +102,18 @@ def _listens(card: ClusterCard, port: int) -> bool:
     return False
 
 
+def _refuse_strangers(card: ClusterCard) -> None:
+    """Nothing may listen in the head's block yet: workers may reach whatever does. Raises ClusterError."""
+    if found := listeners(card.address.ports):
+        raise ClusterError(
+            f"the ports {card.base_port}-{card.base_port + 63} are the head's, but something listens there:"
+            f" {'; '.join(map(describe, found[:3]))}. Stop it, or end this cluster with `aima down`: a new one takes"
+            " other ports"
+        )
+
+
 def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
+    _refuse_strangers(card)
     write_private(state.path / "settings.yaml", settings.model_dump_json())  # a database's URL may hold its password
     stores = storage_access(environment, settings.storage_uri, settings.queue_url, *settings.media.storage)
     access = {"cluster.orchestrator.process": access_variables(environment), "cluster.head.start": stores}
@@ -150,7 +162,7 @@ def _comes_back(state: StateDir, card: ClusterCard) -> bool:
 
 
 def _new_card(settings: Settings) -> ClusterCard:
-    address = first_free(0, lambda a: all(can_bind("", a.base_port + i) for i in range(12)))
+    address = first_free(0, is_free)
     port = settings.http.port or address.http_port
     if not can_bind(settings.http.host, port):
         raise ClusterError(

@@ -35,6 +35,15 @@ def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
     return [process for pid, process in found.items() if pid not in workers and lives(process)]
 
 
+def belongs(process: psutil.Process, cluster_id: str, ray_dir: Path) -> bool:
+    """Whether the process or one that started it carries the cluster's mark or writes into its Ray's directory."""
+    with contextlib.suppress(psutil.Error):
+        for each in (process, *process.parents()):
+            if environment(each).get(MARKER) == cluster_id or _writes_below(each, ray_dir):
+                return True
+    return False
+
+
 def environment(process: psutil.Process) -> dict[str, str]:
     """The variables that it was started with; none once it has ended."""
     with contextlib.suppress(psutil.Error, OSError):

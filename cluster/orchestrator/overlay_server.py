@@ -13,6 +13,7 @@ from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, w
 from cluster.config.node_resources import OBJECT_STORE_BYTES, resource_flags
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.local.listening import OwnListeners
 from cluster.orchestrator.enrolment import Admission, Fleet
 from cluster.orchestrator.join_tokens import Joins
 from cluster.overlay.addresses import NodeAddress
@@ -72,7 +73,9 @@ class Gateway:
         self.admission = Admission(
             state.path / "overlay" / "nodes.json", joins, card.address, fleet, self._grant, is_free, clock
         )
-        self._hub = Hub(card.address, self._hub_key, self.admission, own.silence_s)
+        listening = OwnListeners(card.cluster_id, state.ray_dir(card.cluster_id), card.address)
+        stream_bytes = own.stream_memory_mib * 1024**2
+        self._hub = Hub(card.address, self._hub_key, self.admission, own.silence_s, stream_bytes, listening.serves)
         self.admission.admit, self.admission.forget = self._hub.admit, self._hub.forget
         self._port = own.port or card.address.hub_port
         self._isolation = isolation() if own.isolate_local else ()

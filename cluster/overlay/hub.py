@@ -8,7 +8,7 @@ to say, who is who the doorkeeper's. Listeners stay while a node is away for a m
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,10 @@ _log = logging.getLogger(__name__)
 # How long a stream to a node that is away waits for it, before it is refused.
 _AWAY_TIMEOUT_S = 60.0
 _MAX_UNKNOWN = 128
+
+
+class NotOurs(OSError):
+    """Another program listens where a node of the cluster was looked for."""
 
 
 class Doorkeeper(Protocol):
@@ -83,8 +87,10 @@ class Hub:
         doorkeeper: Doorkeeper,
         silence_s: float = SILENCE_S,
         stream_bytes: int = DEFAULT_BYTES,
+        is_own: Callable[[str, int], Awaitable[bool]] | None = None,
     ) -> None:
-        self.head, self.doorkeeper, self._silence_s = head, doorkeeper, silence_s
+        """`is_own` tells whether a port of this machine is served by the cluster alone; without it, all are."""
+        self.head, self.doorkeeper, self._silence_s, self._is_own = head, doorkeeper, silence_s, is_own
         self.nodes: dict[str, Node] = {}
         self.memory = StreamMemory(stream_bytes, lambda: len(self.nodes))
         self._unknown: dict[HubConnection, None] = {}
@@ -190,7 +196,7 @@ class Hub:
         Raises OSError (StreamRefused when there is no room) or asyncssh.ChannelOpenError.
         """
         if node.shared:
-            return await _connect(node.address.host, port)
+            return await self._connect(node.address.host, port)
         async with asyncio.timeout(_AWAY_TIMEOUT_S):
             await node.up.wait()
             assert node.connection is not None
@@ -198,12 +204,23 @@ class Hub:
 
     async def reach(self, host: str, port: int, payer: str) -> ChannelEnd | TcpEnd:
         """A stream to an address of the overlay. Raises like `open_stream`, and OSError for nobody's address."""
-        if host == self.head.host:
-            return await _connect(host, port)
-        for node in self.nodes.values():
-            if node.address.host == host:
-                return await self.open_stream(node, port, payer)
+        try:
+            if host == self.head.host:
+                return await self._connect(host, port)
+            for node in self.nodes.values():
+                if node.address.host == host:
+                    return await self.open_stream(node, port, payer)
+        except NotOurs as error:
+            self.doorkeeper.refused(payer, f"it may not connect: {error}")
+            raise
         raise OSError(f"no node has the address {host}")
+
+    async def _connect(self, host: str, port: int) -> TcpEnd:
+        """A connection to a port of this machine, if nobody but the cluster listens there. Raises OSError."""
+        if self._is_own is not None and not await self._is_own(host, port):
+            raise NotOurs(f"{host}:{port} is served by another program of the head's machine")
+        _transport, end = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
+        return end
 
     def _peers(self, node: Node) -> list[dict[str, Any]]:
         """Whom the node has to listen for: all that its own machine does not reach by itself."""
@@ -240,12 +257,6 @@ class Hub:
             if isinstance(error, StreamRefused):
                 self.doorkeeper.refused(node.name, f"no room for another stream to it: {error}")
             end.abort()
-
-
-async def _connect(host: str, port: int) -> TcpEnd:
-    """A connection to a port of this machine. Raises OSError."""
-    _transport, end = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
-    return end
 
 
 def _acceptor(hub: Hub, node: Node, port: int) -> Any:

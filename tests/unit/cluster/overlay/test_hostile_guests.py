@@ -133,6 +133,8 @@ def test_a_node_has_a_bounded_number_of_streams_and_is_told_why_it_gets_no_more(
         client.abort()
         await until(lambda: made.memory.channels == 0, "nothing is left")
         server.close()
+        for writer in accepted:
+            writer.transport.abort()
 
     run(tmp_path, story)
 
