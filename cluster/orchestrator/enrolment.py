@@ -17,6 +17,7 @@ from cluster.orchestrator.guest_events import GuestEvents
 from cluster.orchestrator.join_tokens import Joins, Refused
 from cluster.overlay.addresses import Addresses, NodeAddress
 from cluster.overlay.control import Enrolment
+from cluster.overlay.ssh import key_knock
 
 # What a machine may say of itself, in the order in which it comes.
 PHASES = ("image up", "joined", "Ray up", "model loaded", DRAINING, "unfit")
@@ -80,6 +81,10 @@ class Admission:
         address = self._addresses.acquire(name, self._clock(), self._is_free)
         self._save()
         return address
+
+    def awaits(self, knock: str) -> bool:
+        """Whether a machine with a good token, or one that has enrolled, would knock like this."""
+        return self.joins.awaits(knock) or any(key_knock(m.public_key) == knock for m in self._members.values())
 
     def expects(self, name: str, token: str) -> bool:
         """Whether the token is `name`'s, unused and unexpired, and the launch still wanted."""

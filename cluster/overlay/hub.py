@@ -7,16 +7,16 @@ to say, who is who the doorkeeper's. Listeners stay while a node is away for a m
 
 import asyncio
 import logging
-import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import asyncssh
 
 from cluster.overlay.addresses import NodeAddress
-from cluster.overlay.control import Enrolment
+from cluster.overlay.arrivals.door import Door, Visit, listening_sockets, unix_listener
+from cluster.overlay.arrivals.doorkeeper import Doorkeeper
 from cluster.overlay.hub_connection import HubConnection
 from cluster.overlay.ssh import (
     ALGORITHMS,
@@ -33,35 +33,10 @@ from pipelines.files import write_atomically
 _log = logging.getLogger(__name__)
 # How long a stream to a node that is away waits for it, before it is refused.
 _AWAY_TIMEOUT_S = 60.0
-_MAX_UNKNOWN = 128
 
 
 class NotOurs(OSError):
     """Another program listens where a node of the cluster was looked for."""
-
-
-class Doorkeeper(Protocol):
-    """Decides who comes in, and hears what happens at the door."""
-
-    def expects(self, name: str, token: str) -> bool:
-        """Whether `token` is the unused, unexpired join token of launch `name`."""
-        ...
-
-    def knows(self, name: str, public_key: str) -> bool:
-        """Whether this key was enrolled for `name`, which is still wanted."""
-        ...
-
-    async def enrol(self, name: str, token: str | None, enrolment: Enrolment) -> Mapping[str, Any]:
-        """Use up the token, remember the key; the same grant again for a known key. Raises PermissionError."""
-        ...
-
-    def reported(self, name: str, report: Mapping[str, Any]) -> None:
-        """A node says how far it has come."""
-        ...
-
-    def refused(self, name: str, why: str) -> None:
-        """Somebody was turned away."""
-        ...
 
 
 @dataclass
@@ -93,11 +68,12 @@ class Hub:
         self.head, self.doorkeeper, self._silence_s, self._is_own = head, doorkeeper, silence_s, is_own
         self.nodes: dict[str, Node] = {}
         self.memory = StreamMemory(stream_bytes, lambda: len(self.nodes))
-        self._unknown: dict[HubConnection, None] = {}
+        self._connections: set[HubConnection] = set()
+        self._door = Door(doorkeeper.awaits, self._welcome)
         self._machine = machine_identity()
         self._host_key = host_key
-        self._acceptors: list[asyncssh.SSHAcceptor] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ssh: asyncssh.SSHServerConnectionOptions | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def fingerprint(self) -> str:
@@ -110,11 +86,13 @@ class Hub:
         Raises OSError when the port is taken.
         """
         prepare_process()
-        acceptor = await asyncssh.listen(host, port, **self._options())
-        self._acceptors.append(acceptor)
+        self._ssh = await asyncssh.SSHServerConnectionOptions.construct(None, config=(), **self._options())
+        sockets = listening_sockets(host, port)
         if socket_path is not None:
-            self._acceptors.append(await asyncssh.listen(sock=_unix_listener(socket_path), **self._options()))
-        return int(acceptor.get_port())
+            sockets.append(unix_listener(socket_path))
+        for listener in sockets:
+            self._door.listen(listener)
+        return int(sockets[0].getsockname()[1])
 
     def _options(self) -> dict[str, Any]:
         interval_s, count = keepalive(self._silence_s)
@@ -134,26 +112,40 @@ class Hub:
 
     async def close(self) -> None:
         """Stop listening and cut every connection."""
-        for acceptor in self._acceptors:
-            acceptor.close()
+        self._door.close()
         for name in list(self.nodes):
             self.forget(name)
-        for connection in list(self._unknown):
+        for connection in list(self._connections):
             connection.abort()
         for task in list(self._tasks):
             task.cancel()
 
-    def knocked(self, connection: HubConnection) -> None:
-        """Somebody has dialled. Where too many wait at the door, whoever has stood there longest has to go."""
-        if len(self._unknown) >= _MAX_UNKNOWN:
-            oldest = next(iter(self._unknown))
-            self.known(oldest)
-            oldest.abort()
-        self._unknown[connection] = None
+    @property
+    def unknown(self) -> int:
+        """How many connections have not shown who they are."""
+        return self._door.unknown
 
-    def known(self, connection: HubConnection) -> None:
-        """It has shown who it is, or has gone."""
-        self._unknown.pop(connection, None)
+    def _welcome(self, visit: Visit) -> None:
+        """Begin SSH with somebody whom the door lets through."""
+        loop = asyncio.get_running_loop()
+        assert self._ssh is not None
+        connection = asyncssh.SSHServerConnection(loop, self._ssh)
+        connection.set_extra_info(visit=visit)
+        visit.cut = connection.abort
+        self._start(loop.connect_accepted_socket(lambda: connection, visit.connection))
+
+    def _start(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def arrived(self, connection: HubConnection) -> None:
+        """SSH has begun with somebody."""
+        self._connections.add(connection)
+
+    def left(self, connection: HubConnection) -> None:
+        """It has gone."""
+        self._connections.discard(connection)
 
     async def admit(self, name: str, address: NodeAddress, machine: str) -> Node:
         """Make an enrolled node reachable on this machine; nothing new for a known one."""
@@ -246,9 +238,7 @@ class Hub:
 
     def carry(self, end: TcpEnd, node: Node, port: int) -> None:
         """Carry an accepted connection to the node's port."""
-        task = asyncio.get_running_loop().create_task(self._carry(end, node, port))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._carry(end, node, port))
 
     async def _carry(self, end: TcpEnd, node: Node, port: int) -> None:
         try:
@@ -266,14 +256,6 @@ def _acceptor(hub: Hub, node: Node, port: int) -> Any:
             hub.carry(self, node, port)
 
     return Accepted
-
-
-def _unix_listener(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o600)
-    return listener
 
 
 def load_host_key(path: Path) -> asyncssh.SSHKey:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
+from cluster.overlay.arrivals.door import Visit
 from cluster.overlay.authorisation import may_listen, reachable
 from cluster.overlay.control import COMMAND, ControlError, Enrolment, decode, decode_enrolment, encode
 from cluster.overlay.ssh import LOGIN_TIMEOUT_S, public_key_text
@@ -44,7 +45,10 @@ class HubConnection(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Somebody has dialled."""
         self._connection, self._congestion = conn, Congestion(conn, both_ways=True)
-        self._hub.knocked(self)
+        self._visit: Visit = conn.get_extra_info("visit")
+        self._hub.arrived(self)
+        if self._visit not in self._visit.crowd:  # it had to go meanwhile
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone, and with it whatever it was about to open."""
@@ -52,7 +56,8 @@ class HubConnection(asyncssh.SSHServer):
         for task in list(self._opening):
             task.cancel()
         self._enrolled_in_time()
-        self._hub.known(self)
+        self._visit.over()
+        self._hub.left(self)
         if self._node is not None:
             self._hub.disconnected(self._node, self)
 
@@ -91,7 +96,7 @@ class HubConnection(asyncssh.SSHServer):
 
     def auth_completed(self) -> None:
         """Known by name from here on. A machine that does not enrol then has no business here."""
-        self._hub.known(self)
+        self._visit.over()
         self._deadline = asyncio.get_running_loop().call_later(LOGIN_TIMEOUT_S, self.abort)
 
     def _enrolled_in_time(self) -> None:

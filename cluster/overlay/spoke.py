@@ -27,9 +27,12 @@ from cluster.overlay.ssh import (
     LOGIN_TIMEOUT_S,
     SILENCE_S,
     keepalive,
+    key_knock,
     machine_identity,
     prepare_process,
     public_key_text,
+    token_digest,
+    token_knock,
 )
 from cluster.overlay.streams.congestion import Congestion
 from cluster.overlay.streams.splice import PACKET_BYTES, WINDOW_BYTES, ChannelEnd, TcpEnd
@@ -134,6 +137,7 @@ class Spoke:
         connection, _client = await asyncssh.create_connection(
             lambda: _PinnedHub(self.hub.key_fingerprint),
             **where,
+            client_version=f"AIMA_1 {token_knock(token_digest(self.token))} {key_knock(public_key_text(self.key))}",
             username=self.name,
             client_keys=[self.key],
             password=self.token if self.address is None else None,

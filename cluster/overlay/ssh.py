@@ -20,8 +20,10 @@ ALGORITHMS: dict[str, Any] = {
 SILENCE_S = 90.0
 # Often enough for a NAT that forgets idle flows after 60 s.
 _KEEPALIVE_S, _KEEPALIVE_COUNT = 15.0, 6
-# An address's connections that have not shown who they are, and how long they may take.
+# How long a connection may take to show who it is, and then to enrol.
 LOGIN_TIMEOUT_S = 15.0
+
+_KNOCK_CHARACTERS = 32
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -57,3 +59,18 @@ def machine_identity() -> str:
 def public_key_text(key: asyncssh.SSHKey) -> str:
     """Algorithm and key as OpenSSH writes them, without the comment."""
     return " ".join(key.export_public_key().decode().split()[:2])
+
+
+def token_digest(token: str) -> bytes:
+    """What is kept of a join token."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def token_knock(digest: bytes) -> str:
+    """What a machine writes into its first line, for the hub to let it through first. It tells nothing of the token."""
+    return hashlib.sha256(b"aima knocks with a token" + digest).hexdigest()[:_KNOCK_CHARACTERS]
+
+
+def key_knock(public_key: str) -> str:
+    """The same for a machine that has enrolled."""
+    return hashlib.sha256(b"aima knocks with a key" + public_key.encode()).hexdigest()[:_KNOCK_CHARACTERS]

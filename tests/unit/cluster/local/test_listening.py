@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from cluster.config.schema import Settings
+from cluster.config.state_directory import ClusterCard
 from cluster.head.kubernetes_entrypoint import PodError, refuse_strangers
 from cluster.local import embedded
 from cluster.local.listening import OwnListeners, describe
@@ -73,13 +75,13 @@ def test_a_block_is_not_free_when_anything_listens_in_it(way: tuple[int, str]) -
 def test_a_new_cluster_takes_another_block_and_a_cluster_that_is_revived_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = embedded.ClusterCard("aima-this", HEAD.host, HEAD.base_port, "http://x", "http://y", 0.0)
+    card = ClusterCard("aima-this", HEAD.host, HEAD.base_port, "http://x", "http://y", 0.0)
     embedded._refuse_strangers(card)
     with service(WAYS["every IPv4 address"]):
         with pytest.raises(embedded.ClusterError, match=rf"0\.0\.0\.0:{PORT} by .*-c.*aima down"):
             embedded._refuse_strangers(card)
         monkeypatch.setattr(embedded, "first_free", lambda _start, free: _first(free))
-        settings = embedded.Settings(state_dir=tmp_path)
+        settings = Settings(state_dir=tmp_path)
         assert embedded._new_card(settings).base_port != HEAD.base_port
 
 
