@@ -32,6 +32,8 @@ from autoscaler.ray_gcs import RayGcs
 
 _log = logging.getLogger(__name__)
 _TIMEOUT_S = 10.0
+# Their names in the registry of differences from stock Ray.
+_DRAIN, _REMOVAL = "node_drain", "node_removal"
 # Present on every node for bookkeeping, or held by forgotten objects: no sign of work.
 _NOT_WORK = ("memory", "object_store_memory")
 
@@ -39,7 +41,8 @@ _NOT_WORK = ("memory", "object_store_memory")
 class RayNodeProvider(NodeProvider):  # type: ignore[misc]
     """A client of the orchestrator.
 
-    `provider_config` holds orchestrator_url, token_file, gcs_address, head_instance_id and head_node_type.
+    `provider_config` holds orchestrator_url, token_file, gcs_address, head_instance_id, head_node_type and ray_patches:
+    which calls of Ray's private API may be made (node_drain, node_removal).
     """
 
     def __init__(
@@ -70,6 +73,8 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
         }
         self._nodes: dict[str, dict[str, Any]] = {}
         self._gcs, self._clock = gcs(provider_config["gcs_address"]), clock
+        self._drains = _DRAIN in provider_config["ray_patches"]
+        self._removes = _REMOVAL in provider_config["ray_patches"]
         self._drained: set[str] = set()
         self._ray_may_know_one = True
 
@@ -127,7 +132,7 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
             self._ray_may_know_one = bool(known)
             listed = [node for node in known if node.instance_id in self._nodes]
             for node in known:
-                if node not in listed:  # what may still run is listed
+                if self._removes and node not in listed:  # what may still run is listed
                     with _only_warned(f"Ray keeps the node of {node.instance_id}, whose machine is gone"):
                         self._gcs.remove(node.node_id, f"the machine of {node.instance_id} is gone")
             for node in listed:
@@ -142,7 +147,7 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
 
     def _drain(self, node: Any) -> None:
         wish = self._nodes[node.instance_id].get("drain")
-        if wish and node.node_id not in self._drained:
+        if self._drains and wish and node.node_id not in self._drained:
             self._gcs.drain(node.node_id, wish["reason"], int((self._clock() + wish["left_s"]) * 1000))
             self._drained.add(node.node_id)
 

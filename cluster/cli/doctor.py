@@ -18,6 +18,7 @@ from cluster.doctor import checks
 from cluster.doctor import probes as probes
 from cluster.doctor.checks import CloudFacts, Finding, Verdict
 from cluster.orchestrator import cloud_factory
+from cluster.ray_patches.decision import warnings
 
 app = typer.Typer()
 _SIGNS = {Verdict.GOOD: "[green]✓[/]", Verdict.WARNING: "[yellow]![/]", Verdict.BAD: "[red]✗[/]"}
@@ -54,6 +55,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)  # as `aima up` makes it
     names = cloud_factory.cloud_names(settings)
     yield from checks.machine_findings(probes.look_at_machine(settings), works_here=cloud_factory.LOCAL in names)
+    yield from checks.patch_findings(settings.ray.patches, warnings(settings.ray.patches, settings.ray.without_patches))
     database = probes.look_at_database(settings, time.time)
     yield checks.backend_finding(database, _DATABASE)
     yield checks.backend_finding(probes.look_at_storage(settings), _STORAGE)

@@ -22,6 +22,7 @@ def status_view(report: Mapping[str, Any]) -> RenderableType:
     live = [i for i in report["instances"] if i["state"] not in _GONE]
     troubles = [f"{cloud}: {reason}" for cloud, reason in (report.get("degraded") or {}).items()]
     troubles += (report.get("spending") or {}).get("warnings", [])
+    troubles += report.get("ray_warnings") or []
     return Group(
         _analyses(report["analyses"]),
         _machines(live) if live else Text(""),

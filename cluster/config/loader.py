@@ -13,6 +13,8 @@ from cluster.config.schema import Settings
 _ENVIRONMENT_PREFIX = "AIMA_"
 # Named AIMA_* as well, but addressed to one process or one worker, not settings.
 _NOT_SETTINGS = {
+    "AIMA_APPLIED_PATCHES",
+    "AIMA_AROUND_DATASETS",
     "AIMA_CLOCK",
     "AIMA_CLUSTER",
     "AIMA_CONFIG",
@@ -24,6 +26,7 @@ _NOT_SETTINGS = {
     "AIMA_MAX_AGE_S",
     "AIMA_ORCHESTRATOR_URL",
     "AIMA_PHASES",
+    "AIMA_PRESTARTED_WORKERS",
 }
 
 

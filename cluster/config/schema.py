@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from autoscaler.types import Trust
 from cluster.config.contradictions import contradictions
+from cluster.ray_patches.registry import PATCH_NAMES
 from pipelines.logs import Format, Level
 
 CloudName = Literal["local", "runpod", "vastai", "kubernetes"]
@@ -107,6 +108,30 @@ class ModelSettings(_Frozen):
 
     places: tuple[Annotated[str, Field(pattern="^(/|s3://[^/])")], ...] = ()
     hardware_decoding: bool = False
+
+
+class RaySettings(_Frozen):
+    """Whether Ray runs with the patches of cluster/ray_patches/registry.py, which save memory, CPU time and seconds.
+
+    `auto`: on the releases of Ray on which they were proved, each as long as its check passes; elsewhere stock Ray,
+    and a warning. `off`: stock Ray, on the head and on workers. `without_patches` leaves single ones out, to measure
+    what one buys or because it does harm.
+    """
+
+    patches: Literal["auto", "off"] = "auto"
+    without_patches: tuple[str, ...] = ()
+
+    @field_validator("patches", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: object) -> object:
+        return "off" if value is False else value
+
+    @field_validator("without_patches")
+    @classmethod
+    def _patches_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in PATCH_NAMES]:
+            raise ValueError(f"there is no patch {unknown[0]}; there are {', '.join(PATCH_NAMES)}")
+        return names
 
 
 class RetentionSettings(_Frozen):
@@ -235,6 +260,7 @@ class Settings(_Frozen):
     scaling: ScalingSettings = ScalingSettings()
     media: MediaSettings = MediaSettings()
     models: ModelSettings = ModelSettings()
+    ray: RaySettings = RaySettings()
     retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
     overlay: OverlaySettings = OverlaySettings()

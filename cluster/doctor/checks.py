@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from autoscaler.decisions.budget import Budgets, refusal
 
 _PYTHONS = ((3, 11), (3, 13))
+_RAY = (2, 60)
+_PATCHES = "AIMA works all the same; what it costs: cluster/OPERATING.md, A newer Ray"
 _GIB = 1 << 30
 _LEAST_OPEN_FILES = 4096
 _LEAST_MEMORY, _TIGHT_DISK, _LEAST_DISK = 3 * _GIB // 2, 5 * _GIB, _GIB // 2
@@ -101,13 +103,7 @@ def _python(version: tuple[int, int]) -> Finding:
 
 
 def _packages(versions: Mapping[str, str | None], works_here: bool) -> Iterator[Finding]:
-    ray = versions.get("ray")
-    if ray is None or not ray.startswith("2.60."):
-        yield Finding(
-            "Ray", Verdict.BAD, f"{ray or 'not installed'}; AIMA is made for 2.60", "pip install 'ray==2.60.*'"
-        )
-    else:
-        yield Finding("Ray", Verdict.GOOD, ray)
+    yield _ray(versions.get("ray"))
     extras = {"head": ("av", "boto3", "fastapi"), **({"worker": ("torch", "torchvision")} if works_here else {})}
     for extra, names in extras.items():
         missing = [name for name in names if versions.get(name) is None]
@@ -116,6 +112,27 @@ def _packages(versions: Mapping[str, str | None], works_here: bool) -> Iterator[
             yield Finding(f"packages of a {extra}", Verdict.BAD, f"missing: {', '.join(missing)}", mend)
         else:
             yield Finding(f"packages of a {extra}", Verdict.GOOD, "installed")
+
+
+def _ray(version: str | None) -> Finding:
+    """Older releases lack what AIMA is built on; newer ones run without the patches that were not proved on them."""
+    proved = ".".join(map(str, _RAY))
+    mend = f"pip install 'ray=={proved}.*'"
+    release = tuple(int(part) for part in (version or "").split(".")[:2] if part.isdigit())
+    if release < _RAY:
+        return Finding("Ray", Verdict.BAD, f"{version or 'not installed'}; AIMA needs {proved}", mend)
+    if release > _RAY:
+        return Finding("Ray", Verdict.WARNING, f"{version}; AIMA was proved on {proved}", mend)
+    return Finding("Ray", Verdict.GOOD, str(version))
+
+
+def patch_findings(mode: str, warnings: Sequence[str]) -> Iterator[Finding]:
+    """How Ray differs from what AIMA wants. `mode` is ray.patches, `warnings` are sentences."""
+    for warning in warnings:
+        yield Finding("Ray's patches", Verdict.WARNING, warning, _PATCHES)
+    if not warnings:
+        detail = "stock Ray: ray.patches is off" if mode == "off" else "all of them fit this Ray"
+        yield Finding("Ray's patches", Verdict.GOOD, detail)
 
 
 def _at_least(subject: str, value: int, least: int, mend: str) -> Finding:

@@ -18,10 +18,10 @@ from cluster.config.node_resources import ray_resources, segments_per_worker
 from cluster.config.schema import LOOPBACK, Settings
 from cluster.config.state_directory import ClusterCard, StateDir, write_private
 from cluster.head import supervisor
-from cluster.ray_patches import quiet_settings
+from cluster.ray_patches.decision import Decision, decide, warnings
+from cluster.ray_patches.patch import Node
 from cluster.service.settings import CPUS_PER_WORKER, ServiceSettings
 from cluster.steady_clock import KEPT
-from cluster.worker.ray_node import INLINE_RESULTS, patience
 
 HEAD_NODE_TYPE = "head"
 _DEPLOYED = "deployed"
@@ -33,7 +33,7 @@ _OBJECT_STORE_BYTES = 80 * 1024**2
 _RAY_IDLE_S = 1.0
 
 
-def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard) -> dict[str, Any]:
+def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard, patches: Decision) -> dict[str, Any]:
     """Ray's cluster YAML. The empty legacy keys are needed: without them Ray's monitor dies with a KeyError."""
     workers = {
         name: {
@@ -57,6 +57,7 @@ def autoscaling_config(settings: Settings, state: StateDir, card: ClusterCard) -
             "gcs_address": card.address.gcs_address,
             "head_instance_id": head_instance_id(card),
             "head_node_type": HEAD_NODE_TYPE,
+            "ray_patches": patches.names(),
         },
         "max_workers": sum(shape.max_count for shape in settings.node_types.values()),
         "idle_timeout_minutes": _RAY_IDLE_S / 60,
@@ -80,38 +81,41 @@ def head_instance_id(card: ClusterCard) -> str:
     return f"{card.cluster_id}-head"
 
 
-def ray_environment(state: StateDir, card: ClusterCard, gcs: Path, settings: Settings) -> dict[str, str]:
+def ray_patches(settings: Settings) -> Decision:
+    """Which patches of Ray apply on this head."""
+    return decide(settings.ray.patches, settings.ray.without_patches, Node.HEAD)
+
+
+def ray_environment(
+    state: StateDir, card: ClusterCard, gcs: Path, settings: Settings, patches: Decision
+) -> dict[str, str]:
     """What Ray's head processes and drivers on this machine need to know."""
     return {
-        **quiet_settings.QUIET,
-        **quiet_settings.SMALL,
+        **patches.environment(
+            gcs_path=gcs,
+            grace_s=settings.overlay.grace_s,
+            join_window_s=settings.scaling.join_window_s,
+            instance_id=head_instance_id(card),
+            node_type=HEAD_NODE_TYPE,
+        ),
+        # Ray's processes have dozens of threads; glibc would keep an arena of its own for each that ever allocates.
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
         KEPT: str(state.clock_path),
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         # Ray starts its monitor as a script from a folder that holds an autoscaler.py; ours must be found instead.
         "PYTHONSAFEPATH": "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(state.token_path("ray")),
-        # Sooner, Ray would give up a machine that boots, and ask for another one, while we still wait for it.
-        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": f"{settings.scaling.join_window_s:.0f}",
-        "RAY_CLOUD_INSTANCE_ID": head_instance_id(card),
-        "RAY_NODE_TYPE_NAME": HEAD_NODE_TYPE,
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_gcs_storage": "rocksdb",
-        _GCS_PATH: str(gcs),
-        "RAY_enable_autoscaler_v2": "1",
-        **INLINE_RESULTS,
-        **patience(settings.overlay.grace_s),
         "RAY_ADDRESS": card.address.gcs_address,
     }
 
 
-def ray_start_command(state: StateDir, card: ClusterCard, config_path: Path) -> list[str]:
+def ray_start_command(state: StateDir, card: ClusterCard, config_path: Path, patches: Decision) -> list[str]:
     """`ray start --head` with every port pinned and no room for work. It ends as soon as everything is started."""
     address = card.address
     return [
-        sys.executable,
-        "-m",
-        "cluster.ray_patches.start_head",
+        *patches.ray_command(),
         "start",
         "--head",
         "--disable-usage-stats",
@@ -164,6 +168,7 @@ def service_settings(settings: Settings, state: StateDir, card: ClusterCard) -> 
         log_path=str(state.logs / "api.log"),
         traces_endpoint=settings.tracing.endpoint,
         traces_sample=settings.tracing.sample,
+        ray_warnings=tuple(warnings(settings.ray.patches, settings.ray.without_patches)),
     )
 
 
@@ -183,16 +188,17 @@ def main() -> int:
     card = state.read_card()
     if card is None:
         sys.exit(f"{state.card_path} is missing: start the cluster with `aima up`")
+    patches = ray_patches(settings)
     config_path = state.path / "ray-autoscaling.yaml"
-    config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card)), encoding="utf-8")
+    config_path.write_text(yaml.safe_dump(autoscaling_config(settings, state, card, patches)), encoding="utf-8")
     # In Kubernetes Ray's own variable names the volume.
     gcs = Path(os.environ.get(_GCS_PATH) or state.gcs_dir(card.cluster_id))
-    environment = os.environ | ray_environment(state, card, gcs, settings)
+    environment = os.environ | ray_environment(state, card, gcs, settings, patches)
     gcs.mkdir(parents=True, exist_ok=True, mode=0o700)
     os.chdir("/")
     supervisor.adopt_orphans()
     signal.signal(signal.SIGTERM, _end_early)
-    command = ray_start_command(state, card, config_path)
+    command = ray_start_command(state, card, config_path, patches)
     service = service_settings(settings, state, card).to_json()
     was_there, failed = _start(command, service, gcs, environment)
     if was_there and not failed and not _comes_back(card):

@@ -123,6 +123,7 @@ class Gateway:
             "gcs_address": self._card.address.gcs_address,
             "grace_s": self._settings.overlay.grace_s,
             "drain_s": self._settings.scaling.drain_s,
+            "ray": self._settings.ray.model_dump(mode="json"),
             "silence_s": self._settings.overlay.silence_s,
             "needs_gpu": bool(shape.gpus) and rented and self._settings.overlay.check_gpu,
             "object_store_bytes": OBJECT_STORE_BYTES,

@@ -156,6 +156,7 @@ class Orchestrator:
             "max_age_s": self.settings.scaling.max_age_s,
             "grace_s": self.settings.overlay.grace_s,
             "drain_s": self.settings.scaling.drain_s,
+            "ray": self.settings.ray.model_dump(mode="json"),
             "ray_start_flags": [
                 f"--address={self.card.address.gcs_address}",
                 *resource_flags(shape),

@@ -1,6 +1,6 @@
-"""Ray's autoscaler, told to read its configuration when that has changed, by a clock that never jumps.
+"""Ray's autoscaler, run with the patches of its process.
 
-It would read the file and validate it against its schema every second, which is most of its CPU time while idle.
+`python -m cluster.ray_patches.autoscaler_monitor SCRIPT ...` runs Ray's own script with its arguments.
 """
 
 import os
@@ -9,26 +9,37 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ray.autoscaler.v2.instance_manager.config import FileConfigReader
-
-from cluster.steady_clock import install_kept
-
-_read: Callable[[FileConfigReader], Any] = FileConfigReader.refresh_cached_autoscaling_config
+from cluster.ray_patches.decision import apply_at
+from cluster.ray_patches.patch import Place
 
 
-def refresh_when_changed(reader: FileConfigReader) -> None:
+def read_when_changed() -> None:
+    """The autoscaler reads its configuration when the file has changed.
+
+    It would read it and validate it against its schema every second, which is most of its CPU time while idle.
+    """
+    from ray.autoscaler.v2.instance_manager.config import FileConfigReader  # noqa: PLC0415 - where it is patched only
+
+    read = FileConfigReader.refresh_cached_autoscaling_config
+    FileConfigReader.refresh_cached_autoscaling_config = reading_when_changed(read)
+
+
+def reading_when_changed(read: Callable[[Any], Any]) -> Callable[[Any], None]:
     """In place of `refresh_cached_autoscaling_config`. The first call reads, whatever was read before."""
-    found = os.stat(reader._config_file_path)
-    version = (found.st_mtime_ns, found.st_size, found.st_ino)
-    if getattr(reader, "read_version", None) != version:
-        _read(reader)
-        reader.read_version = version
+
+    def refresh(reader: Any) -> None:
+        found = os.stat(reader._config_file_path)
+        version = (found.st_mtime_ns, found.st_size, found.st_ino)
+        if getattr(reader, "read_version", None) != version:
+            read(reader)
+            reader.read_version = version
+
+    return refresh
 
 
 def main() -> None:
     """Run Ray's own script, the first argument, with the others."""
-    install_kept()  # before the node provider is imported, which tells Serve deadlines
-    FileConfigReader.refresh_cached_autoscaling_config = refresh_when_changed
+    apply_at(Place.AUTOSCALER)  # before the node provider is imported, which tells Serve deadlines
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")
 

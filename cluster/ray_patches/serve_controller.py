@@ -36,7 +36,7 @@ def _rest_s(applications: Any) -> float:
     return QUIET_S if healthy and running and all(running) and settled else BUSY_S
 
 
-def rest_while_quiet() -> None:
+def apply() -> None:
     """Called by the controller as it starts (RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH)."""
     # Not a method of the controller itself: Ray has made a class of its own out of that one by now.
     ApplicationStateManager.update = paced(ApplicationStateManager.update)

@@ -180,7 +180,7 @@ class _Observed:
 
 def _observed(settings: ServiceSettings, clock: Callable[[], float]) -> _Observed:
     token = Path(settings.fleet_token_file).read_text(encoding="utf-8")
-    reader, traces = FleetReader(settings.orchestrator_url, token), Traces()
+    reader, traces = FleetReader(settings.orchestrator_url, token, ray_warnings=settings.ray_warnings), Traces()
     if settings.traces_endpoint:
         try:
             from serve_apps.monitoring import traces_otel as otel  # noqa: PLC0415 - an extra brings what it needs

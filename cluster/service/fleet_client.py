@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import httpx
@@ -13,7 +14,14 @@ _FRESH_S = 0.3
 class FleetReader:
     """A client with the `fleet` token, which reads and changes nothing."""
 
-    def __init__(self, orchestrator_url: str, token: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        orchestrator_url: str,
+        token: str,
+        transport: httpx.AsyncBaseTransport | None = None,
+        ray_warnings: Sequence[str] = (),
+    ) -> None:
+        self._of_ray = {"ray_warnings": list(ray_warnings)} if ray_warnings else {}
         self._client = httpx.AsyncClient(
             base_url=orchestrator_url,
             headers={"Authorization": f"Bearer {token}"},
@@ -24,11 +32,14 @@ class FleetReader:
         self._latest: dict[str, Any] = {}
 
     async def fleet(self) -> dict[str, Any]:
-        """The instances, at most 0.3 s old; without any, and degraded, while the orchestrator does not answer."""
+        """The instances, at most 0.3 s old; without any, and degraded, while the orchestrator does not answer.
+
+        `ray_warnings`, if there are any, say where Ray is not as AIMA wants it.
+        """
         async with self._lock:
             if time.monotonic() - self._read_at >= _FRESH_S:
                 self._latest, self._read_at = await self._read(), time.monotonic()
-            return self._latest
+            return self._latest | self._of_ray
 
     async def _read(self) -> dict[str, Any]:
         try:

@@ -8,7 +8,7 @@ from pipelines.logs import Format, Level
 
 # So many cores of a node of the CPU lane are one replica's.
 CPUS_PER_WORKER = 2
-_LISTS = ("media_roots", "owner_media_roots", "media_storage", "model_places")
+_LISTS = ("media_roots", "owner_media_roots", "media_storage", "model_places", "ray_warnings")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class ServiceSettings:
     log_path: str
     traces_endpoint: str
     traces_sample: float
+    ray_warnings: tuple[str, ...]  # where Ray is not as AIMA wants it, in sentences
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -10,28 +10,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# A starting replica answers Serve's controller with 115 KiB, and after a replica's death the controller holds on to
-# that answer. Kept as an object on the worker, it would make Ray call the worker busy for ever.
-INLINE_RESULTS = {"RAY_max_direct_call_object_size": str(1024**2)}
-# Of a node with a GPU: Ray starts processes with it, not only when there is something for them to do, and each imports
-# this first.
-WARM = {"RAY_enable_worker_prestart": "1", "RAY_preload_python_modules": "cluster.ray_patches.preloaded_worker"}
-# The log monitor looks for new files with the others, twice a second, and not ten times.
-CALM = {"RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "1"}
+from cluster.ray_patches.decision import Decision, decide
+from cluster.ray_patches.patch import Node
+
 POLL_S = 0.05
 _STOP_GRACE_S = 2.0
-
-
-def patience(grace_s: float) -> dict[str, str]:
-    """How long Ray's processes wait for one another: a link that is silent for a minute, or a head that comes back
-
-    within `grace_s`, is no death.
-    """
-    return {
-        "RAY_gcs_rpc_server_reconnect_timeout_s": f"{grace_s:.0f}",
-        "RAY_grpc_keepalive_timeout_ms": "120000",
-        "RAY_health_check_failure_threshold": "10",
-    }
 
 
 class StartLock:
@@ -58,9 +41,9 @@ class StartLock:
 
 def start(name: str, grant: Mapping[str, Any]) -> subprocess.Popen[bytes]:
     """Start the node that the grant describes."""
-    start_ray = [sys.executable, "-m", "cluster.ray_patches.start_worker", "start"]
-    command = [*start_ray, "--block", "--disable-usage-stats", *grant["ray_start_flags"]]
-    return subprocess.Popen(command, env=_environment(name, grant))  # noqa: S603
+    patches = _patches(grant)
+    command = [*patches.ray_command(), "start", "--block", "--disable-usage-stats", *grant["ray_start_flags"]]
+    return subprocess.Popen(command, env=_environment(name, grant, patches))  # noqa: S603
 
 
 def gpus_of(flags: Sequence[str]) -> int:
@@ -68,19 +51,29 @@ def gpus_of(flags: Sequence[str]) -> int:
     return max((int(float(flag.split("=")[1])) for flag in flags if flag.startswith("--num-gpus=")), default=0)
 
 
-def _environment(name: str, grant: Mapping[str, Any]) -> dict[str, str]:
+def _environment(name: str, grant: Mapping[str, Any], patches: Decision) -> dict[str, str]:
     return os.environ | {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": _in_memory_file(grant["ray_token"]),
-        "RAY_CLOUD_INSTANCE_ID": name,
-        "RAY_NODE_TYPE_NAME": str(grant["node_type"]),
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": f"{float(grant['drain_s']):g}",
-        "RAY_enable_autoscaler_v2": "1",
-        **(WARM if gpus_of(grant["ray_start_flags"]) else {}),
-        **CALM,
-        **INLINE_RESULTS,
-        **patience(float(grant["grace_s"])),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **patches.environment(
+            grace_s=float(grant["grace_s"]),
+            drain_s=float(grant["drain_s"]),
+            instance_id=name,
+            node_type=grant["node_type"],
+            # One for each GPU, and one for what supervises a job.
+            prestarted_workers=gpus_of(grant["ray_start_flags"]) + 1,
+        ),
     }
+
+
+def _patches(grant: Mapping[str, Any]) -> Decision:
+    """What the cluster's settings allow of what this worker's own Ray is fit for."""
+    node = Node.GPU_WORKER if gpus_of(grant["ray_start_flags"]) else Node.WORKER
+    decision = decide(grant["ray"]["patches"], grant["ray"]["without_patches"], node)
+    for name, why in (decision.stock | decision.doubts).items():
+        print(f"Ray patch {name}: {why}", file=sys.stderr, flush=True)
+    return decision
 
 
 def _in_memory_file(text: str) -> str:

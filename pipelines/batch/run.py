@@ -6,13 +6,15 @@ nothing else asks for anything. Frames stay inside the actors; only tasks and re
 
 import contextlib
 import json
+import logging
 import math
 import os
+import pkgutil
 import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 from pipelines import logs
@@ -24,6 +26,8 @@ from pipelines.batch.summaries import Wholes
 from pipelines.segments.segment_analyzer import SegmentAnalyzer
 
 KINDS: dict[str, Kind] = {"video": SegmentJobs(), "audio": SegmentJobs(), "images": PictureJobs()}
+_log = logging.getLogger(__name__)
+_AROUND_DATASETS = "AIMA_AROUND_DATASETS"
 _MOST_BLOCKS = 2000
 _WRITING = 1  # threads of an actor beyond those that work
 _WAITING = 2  # chunks of tasks that an actor has been given and not begun
@@ -67,18 +71,28 @@ class BatchActor:
         return outcome
 
 
+def around_datasets() -> AbstractContextManager[None]:
+    """What the cluster wants datasets to be carried out in: a function that it names by a variable, or nothing."""
+    import ray.data  # noqa: F401, PLC0415 - whether it is replaced in parts or not
+
+    named = os.environ.get(_AROUND_DATASETS)
+    try:
+        return pkgutil.resolve_name(named)() if named else contextlib.nullcontext()
+    except (ImportError, AttributeError) as error:
+        _log.warning("datasets are carried out by Ray Data as it is: %s", error)
+        return contextlib.nullcontext()
+
+
 def run(job: BatchJob) -> BatchResult:
     """Plan and run with Ray Data, printing progress, on an initialised Ray.
 
     Raises MediaError for inputs that name nothing, TooManyErrors, OtherJob.
     """
     # Ray Data takes a good part of a second to import, in which other processes read headers.
-    threading.Thread(target=import_module, args=("pipelines.batch.ray_data",)).start()
+    threading.Thread(target=around_datasets).start()
     kind, outcomes = KINDS[job.kind], Outcomes(job.output_uri)
     plan = kind.plan(job, outcomes.begin(job.identity(), job.resume))
     result = plan.result
-    from pipelines.batch.ray_data import alone  # noqa: PLC0415
-
     try:
         with Wholes(kind, job, plan) as wholes:
             for outcome in plan.done.values():
@@ -91,7 +105,7 @@ def run(job: BatchJob) -> BatchResult:
                 flush=True,
             )
             _check_errors(job, result)
-            with alone():
+            with around_datasets():
                 for lane in ("gpu", "cpu"):
                     for outcome in _run_lane(job, plan.left(lane), lane, result):
                         wholes.note(outcome)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from cluster.config.schema import HttpSettings, NodeTypeSettings, Settings
 from cluster.config.state_directory import StateDir
-from cluster.head.start import ray_environment
+from cluster.head.start import ray_environment, ray_patches
 from cluster.local import embedded
 from cluster.local.processes import MARKER, processes
 from pipelines.media.sample_video import sample_video
@@ -203,7 +203,8 @@ def main() -> None:
         state = StateDir(settings.state_dir)
         card = embedded.up(settings)
         try:
-            own = ray_environment(state, card, state.gcs_dir(card.cluster_id), settings)
+            gcs = state.gcs_dir(card.cluster_id)
+            own = ray_environment(state, card, gcs, settings, ray_patches(settings))
             environment = os.environ | own | {MARKER: card.cluster_id}
             subprocess.run([sys.executable, "-c", _BARE], env=environment, check=True)
             figures = asyncio.run(measure(options, card.api_url, state.token("api"), lambda: api_mib(card.cluster_id)))

@@ -36,11 +36,11 @@ _CALM_CPU_S, _CALM_WITHIN_S = 0.15, 30.0
 
 def _start_ray() -> None:
     """Ray as on our head and our workers, in one, and calm: what it still does would be taken from whoever is timed."""
-    from cluster.ray_patches import quiet_settings
     from cluster.ray_patches.preloaded_worker import rest_s
-    from cluster.worker.ray_node import CALM, WARM
+    from cluster.ray_patches.registry import PATCHES
 
-    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **quiet_settings.QUIET, **CALM, **WARM}
+    variables = {name: value for patch in PATCHES for name, value in patch.variables.items() if "{" not in value}
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", **variables}
     import psutil
     import ray  # which reads them as it is imported
 

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cluster.client import ApiError
-from cluster.config.schema import Settings
+from cluster.config.schema import RaySettings, Settings
 from cluster.local.processes import environment, processes, words
+from cluster.ray_patches.decision import APPLIED
+from cluster.ray_patches.required_settings import REQUIRED
 from pipelines.media.sample_video import sample_video
 from tests.integration.conftest import Running, running, settings_in
 from tests.support.product.jobs import finished, video_job
@@ -64,6 +66,24 @@ def test_http_from_zero_to_zero_buys_one_worker(at_zero: Running) -> None:
     assert frame_indices(at_zero, submitted["id"]) == expected_indices(sample_video())
     at_zero.wait_for_zero()
     assert len(at_zero.instances()) - before == 1
+
+
+def test_stock_ray_tells_the_same_story(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path).model_copy(update={"ray": RaySettings(patches="off")})
+    with running(settings) as stock:
+        submitted = stock.client.submit([str(sample_video())], ["labels"])
+        view = finish(stock, submitted["id"])
+        assert view["state"] == "succeeded", view["error"]
+        assert frame_indices(stock, submitted["id"]) == expected_indices(sample_video())
+        applied = [environment(process).get(APPLIED) for process in processes(stock.card.cluster_id)]
+        told = {name for names in applied if names is not None for name in names.split(",")}
+        assert told == {setting.name for setting in REQUIRED}, "the head and its worker were told something else"
+        assert not running_pids(stock, "cluster.ray_patches"), "code of ours runs Ray's processes"
+        assert "ray_warnings" not in stock.client.instances(), "what was asked for is no warning"
+        stock.wait_for_zero()
+        assert len(stock.instances()) == 1, [
+            (i["name"], i["wanted_at"], i["phases"], i["reason"]) for i in stock.instances()
+        ]
 
 
 def test_a_second_request_uses_the_warm_worker(at_zero: Running) -> None:

@@ -9,10 +9,7 @@ from tests.benchmarks.footprint import component_of, slope_per_hour
     ("command", "component"),
     [
         ("raylet /x/raylet --agent_command=python dashboard/agent.py", "raylet and object store"),
-        (
-            "python -m cluster.ray_patches.dashboard /x/ray/dashboard/dashboard.py --host=127.77.0.1",
-            "Ray dashboard: jobs API",
-        ),
+        ("python /x/ray/dashboard/dashboard.py --host=127.77.0.1", "Ray dashboard: jobs API"),
         ("ray-dashboard-JobHead-0 (python)", "Ray dashboard: modules"),
         ("ray::ServeReplica:aima:Api", "API and dispatcher"),
         ("python -m cluster.orchestrator.process", "orchestrator"),

@@ -85,7 +85,8 @@ def orchestrator() -> Orchestrator:
 
 
 @pytest.fixture
-def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray) -> RayNodeProvider:
+def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray, request: pytest.FixtureRequest) -> RayNodeProvider:
+    """With all patches, or those that a test names by its parameter."""
     (tmp_path / "token").write_text("secret", encoding="utf-8")
     config = {
         "orchestrator_url": "http://orchestrator",
@@ -93,6 +94,7 @@ def provider(tmp_path: Path, orchestrator: Orchestrator, ray: Ray) -> RayNodePro
         "gcs_address": "gcs:1",
         "head_instance_id": "cluster-head",
         "head_node_type": "head",
+        "ray_patches": getattr(request, "param", ["node_drain", "node_removal"]),
     }
     transport = httpx.MockTransport(orchestrator)
 
@@ -180,6 +182,19 @@ def test_a_node_whose_machine_is_gone_is_removed_from_ray_and_nobody_elses(
     ray.refuses = False
     provider.non_terminated_nodes({})
     assert ray.removed == [(f"id of {W1}", f"the machine of {W1} is gone")]
+
+
+@pytest.mark.parametrize("provider", [[], ["node_drain"], ["node_removal"]], indirect=True, ids=str)
+def test_stock_ray_is_neither_told_to_drain_nor_to_remove_a_node_and_tells_all_the_same(
+    provider: RayNodeProvider, orchestrator: Orchestrator, ray: Ray, request: pytest.FixtureRequest
+) -> None:
+    patches = request.node.callspec.params["provider"]
+    gone, orchestrator.nodes = "cluster-gpu-76543210", [WORKER | {"drain": {"left_s": 90.5, "reason": "used up"}}]
+    ray.names = [W1, gone]
+    provider.non_terminated_nodes({})
+    assert bool(ray.drained) == ("node_drain" in patches)
+    assert bool(ray.removed) == ("node_removal" in patches)
+    assert [node["name"] for node in orchestrator.body()["nodes"]] == [W1]
 
 
 def test_what_fails_for_one_node_keeps_nothing_else_from_being_done(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins
+from cluster.ray_patches.decision import APPLIED
 from cluster.steady_clock import KEPT, SteadyClock, _boot, _since_boot, install
 
 with warnings.catch_warnings(action="ignore"):  # Serve's own
@@ -154,7 +155,8 @@ def test_rays_processes_on_the_head_go_by_the_time_that_was_kept(tmp_path: Path,
     kept.write_text(json.dumps({"boot": _boot(), "offset_s": offset_s}), encoding="utf-8")
     script.write_text("import time\nprint(time.time())\n")
     command = [sys.executable, "-c", f"{started}\nimport time\nprint(time.time())", str(script)]
-    for added, behind_s in (({KEPT: str(kept)}, 300.0), ({}, 0.0)):
+    applied = {KEPT: str(kept), APPLIED: "steady_clock"}
+    for added, behind_s in ((applied, 300.0), ({KEPT: str(kept), APPLIED: ""}, 0.0), ({APPLIED: "steady_clock"}, 0.0)):
         before = clock()
         done = subprocess.run(command, env=os.environ | added, capture_output=True, text=True, check=True, timeout=60)
         for said in done.stdout.split():

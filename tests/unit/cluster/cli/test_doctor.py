@@ -45,6 +45,9 @@ def test_a_fit_machine_is_not_complained_of() -> None:
     [
         ({"python": (3, 10)}, "Python", Verdict.BAD, "3.11 to 3.13"),
         ({"packages": {**PACKAGES, "ray": "2.49.1"}}, "Ray", Verdict.BAD, "ray==2.60"),
+        ({"packages": {**PACKAGES, "ray": None}}, "Ray", Verdict.BAD, "ray==2.60"),
+        ({"packages": {**PACKAGES, "ray": "2.61.0"}}, "Ray", Verdict.WARNING, "ray==2.60"),
+        ({"packages": {**PACKAGES, "ray": "3.0.0.dev0"}}, "Ray", Verdict.WARNING, "ray==2.60"),
         ({"packages": {**PACKAGES, "av": None}}, "packages of a head", Verdict.BAD, "aima-media[head]"),
         ({"packages": {**PACKAGES, "torch": None}}, "packages of a worker", Verdict.BAD, "aima-media[worker]"),
         ({"open_files": 1024}, "open files", Verdict.WARNING, "ulimit -n"),
@@ -68,6 +71,19 @@ def test_what_is_wrong_with_a_machine(change: dict[str, Any], subject: str, verd
     complaints = {f.subject: f for f in found if f.verdict is not Verdict.GOOD}
     assert complaints[subject].verdict is verdict
     assert mend in complaints[subject].mend
+
+
+def test_a_ray_that_has_moved_is_a_warning_that_names_the_patch() -> None:
+    (finding,) = checks.patch_findings("auto", ["Ray runs without the patch serve_pacing: it has moved"])
+    assert (finding.verdict, finding.detail) == (
+        Verdict.WARNING,
+        "Ray runs without the patch serve_pacing: it has moved",
+    )
+    assert "OPERATING.md" in finding.mend
+    for mode in ("auto", "off"):
+        (finding,) = checks.patch_findings(mode, [])
+        assert finding.verdict is Verdict.GOOD
+        assert ("off" in finding.detail) == (mode == "off")
 
 
 def test_the_deepest_socket_below_an_accepted_temporary_directory_has_just_room() -> None:

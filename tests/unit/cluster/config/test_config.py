@@ -4,7 +4,7 @@ import pytest
 
 from cluster.config.loader import ConfigError, load_settings
 from cluster.config.state_directory import ClusterCard, StateDir
-from cluster.head.start import ray_environment
+from cluster.head.start import ray_environment, ray_patches
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -25,6 +25,14 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
     settings = load_settings(path, {"AIMA_HTTP__PORT": "9001"})
     assert settings.http.port == 9001
     assert settings.local.price_usd_per_hour == 0.5
+
+
+@pytest.mark.parametrize("text", ["ray: {patches: off}", "ray: {patches: 'off'}", "ray: {patches: no}"])
+def test_yaml_reads_off_as_false_and_means_off(tmp_path: Path, text: str) -> None:
+    assert load_settings(write(tmp_path, text), {}).ray.patches == "off"
+    assert load_settings(write(tmp_path, ""), {"AIMA_RAY__PATCHES": "off"}).ray.patches == "off"
+    kept = load_settings(write(tmp_path, text), {}).model_dump_json()
+    assert load_settings(write(tmp_path, kept), {}).ray.patches == "off", "the head reads what `aima up` has written"
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,11 @@ def test_environment_wins_over_the_file(tmp_path: Path) -> None:
         (
             "node_types:\n  gpu:\n    clouds: [local, runpod]\n",
             ["aima.yaml", "node_types.gpu.clouds names runpod", "set overlay.enabled: true", "overlay.image"],
+        ),
+        ("ray:\n  patches: on\n", ["line 2", "ray.patches = True", "'auto' or 'off'"]),
+        (
+            "ray:\n  without_patches: [pandas]\n",
+            ["line 2", "ray.without_patches", "there is no patch pandas; there are serve_pacing"],
         ),
         ("- a\n", ["line 1", "key: value"]),
         ("a: [\n", ["not valid YAML"]),
@@ -121,5 +134,5 @@ def test_everybody_waits_for_a_machine_as_long_as_it_may_take_to_join(tmp_path: 
     purchase_s = 60.0
     assert settings.scaling.join_window_s > join_timeout_s + purchase_s
     card = ClusterCard("aima-c1", "127.77.0.1", 10_000, "http://127.0.0.1:8000", "http://127.77.0.1:10009", 0.0)
-    told = ray_environment(StateDir(tmp_path), card, tmp_path, settings)
+    told = ray_environment(StateDir(tmp_path), card, tmp_path, settings, ray_patches(settings))
     assert float(told["RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S"]) >= settings.scaling.join_window_s

@@ -128,7 +128,7 @@ def test_rays_node_provider_and_it_understand_one_another(
     token = tmp_path / "nodes-token"
     token.write_text(orchestrator.state.token("nodes"), encoding="utf-8")
     config = {"orchestrator_url": "http://o", "token_file": str(token), "gcs_address": "gcs:1"}
-    head = {"head_instance_id": "c1-head", "head_node_type": "head"}
+    head = {"head_instance_id": "c1-head", "head_node_type": "head", "ray_patches": ["node_drain", "node_removal"]}
     usage = NodeUsage([ResourceUsage("GPU", 1.0, 1.0)], idle_time_ms=0)
     gcs = Mock(spec=RayGcs)
     gcs.nodes.return_value = [

@@ -1,14 +1,12 @@
 """Serve's controller looks often while something is on its way, and rarely otherwise; it is written to be told so."""
 
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import ray
 from ray._common.utils import import_attr
 
-from cluster.ray_patches import quiet_settings
+from cluster.ray_patches.registry import PATCHES
 
 with warnings.catch_warnings(action="ignore"):  # Serve's own
     from ray.serve._private import controller
@@ -16,8 +14,6 @@ with warnings.catch_warnings(action="ignore"):  # Serve's own
     from ray.serve.schema import ApplicationStatus
 
     from cluster.ray_patches.serve_controller import BUSY_S, QUIET_S, paced
-
-SERVE = Path(ray.__file__).parent / "serve/_private"
 
 
 def applications(statuses: str, *, healthy: bool = True, target: int = 0, count: int = 0) -> SimpleNamespace:
@@ -63,21 +59,10 @@ def test_looks_often_after_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -
     assert controller.CONTROL_LOOP_INTERVAL_S == BUSY_S
 
 
-def test_serve_is_written_to_be_paced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_controller_is_paced_when_it_calls_back(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[object] = []
     monkeypatch.setattr(ApplicationStateManager, "update", looks.append)
-    import_attr(quiet_settings.QUIET["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
+    (pacing,) = [patch for patch in PATCHES if patch.name == "serve_pacing"]
+    import_attr(pacing.variables["RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH"])()
     ApplicationStateManager.update(seen := applications("RUNNING"))
     assert looks == [seen]
-    source = (SERVE / "controller.py").read_text(encoding="utf-8")
-    assert "self.application_state_manager.update()" in source
-    assert "await asyncio.sleep(CONTROL_LOOP_INTERVAL_S)" in source
-    manager = (SERVE / "deployment_state.py").read_text(encoding="utf-8")
-    assert "self._all_deployments_healthy = all_deployments_healthy" in manager
-    assert "self._deployment_states: " in manager
-    assert "def should_autoscale(self) -> bool:" in manager
-    assert "def target_num_replicas(self) -> int:" in manager
-    assert "ds._replicas.count() == ds.target_num_replicas" in manager
-    applications_of_serve = (SERVE / "application_state.py").read_text(encoding="utf-8")
-    assert "self._deployment_state_manager = deployment_state_manager" in applications_of_serve
-    assert "self._application_states: " in applications_of_serve

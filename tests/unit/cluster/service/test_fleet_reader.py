@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from cluster.head.memory import has_own_container, of_container, of_processes
 from cluster.service.fleet_client import FleetReader
@@ -43,6 +44,19 @@ def test_an_orchestrator_that_is_silent_is_said_to_be() -> None:
     }
     assert asyncio.run(reader({"/metrics": httpx.Response(500)}).metrics()) == b""
     assert asyncio.run(reader({"/metrics": httpx.Response(200, content=b"aima_x 1\n")}).metrics()) == b"aima_x 1\n"
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(200, json={"instances": []}), httpx.ConnectError("refused")])
+def test_what_is_wrong_with_ray_is_said_beside_the_fleet(answer: httpx.Response | Exception) -> None:
+    warnings = ["Ray runs without the patch serve_pacing: it has moved"]
+
+    def ask(_request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    fleet = FleetReader("http://orchestrator", "a-token", httpx.MockTransport(ask), ray_warnings=warnings)
+    assert asyncio.run(fleet.fleet())["ray_warnings"] == warnings
 
 
 def test_a_container_with_a_limit_is_its_working_set(tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray._private import log_monitor, ray_constants, services
 
+from cluster.ray_patches.decision import APPLIED
 from cluster.ray_patches.preloaded_worker import rest_s
-from cluster.ray_patches.start_worker import narrowed
+from cluster.ray_patches.registry import PATCH_NAMES, PATCHES
 from cluster.worker import ray_node
-from cluster.worker.ray_node import CALM, WARM, StartLock
-
-RAYLET = ["/ray/raylet", "--num_prestart_python_workers=8", "--session_dir=/tmp/ray"]
+from cluster.worker.ray_node import StartLock
+from tests.unit.cluster.ray_patches.moved_ray import MovedRay
 
 
 def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
@@ -27,39 +26,52 @@ def test_only_one_node_of_a_machine_starts_at_a_time() -> None:
     third.release()
 
 
-@pytest.mark.parametrize(("gpus", "warm"), [(1, WARM), (0, {})])
-def test_nodes_with_a_gpu_start_with_processes_that_import_what_models_need(
-    gpus: int, warm: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def start(monkeypatch: pytest.MonkeyPatch, gpus: int, ray: dict[str, Any]) -> dict[str, Any]:
+    """Start a node; its environment, and its command under "command"."""
     started: dict[str, Any] = {}
     monkeypatch.setattr(subprocess, "Popen", lambda command, env: started.update(env, command=command))
     flags = ["--num-cpus=4", f"--num-gpus={gpus}", "--address=127.77.0.1:1"]
-    ray_node.start("one", {"ray_start_flags": flags, "ray_token": "t", "node_type": "n", "drain_s": 1, "grace_s": 9})
-    assert {name: value for name, value in started.items() if name in WARM} == warm
-    assert started["command"][:4] == [sys.executable, "-m", "cluster.ray_patches.start_worker", "start"]
+    grant = {"ray_start_flags": flags, "ray_token": "t", "node_type": "n", "drain_s": 1, "grace_s": 9, "ray": ray}
+    ray_node.start("one", grant)
+    assert started["command"][:2] == [sys.executable, "-m"]
+    assert started["command"][3] == "start"
     assert started["command"][-3:] == flags
+    return started
 
 
-@pytest.mark.parametrize(("at_most", "number"), [(2, 2), (9, 8)])
-def test_a_node_starts_with_no_more_processes_than_it_has_use_for(at_most: int, number: int) -> None:
-    command = narrowed(RAYLET, ray_constants.PROCESS_TYPE_RAYLET, at_most)
-    assert command == [RAYLET[0], f"--num_prestart_python_workers={number}", RAYLET[2]]
-    assert narrowed(RAYLET, ray_constants.PROCESS_TYPE_MONITOR, at_most) == RAYLET
+@pytest.mark.parametrize("gpus", [2, 0])
+def test_nodes_with_a_gpu_start_with_processes_that_import_what_models_need(
+    gpus: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = start(monkeypatch, gpus, {"patches": "auto", "without_patches": []})
+    (warm,) = [patch for patch in PATCHES if patch.name == "warm_workers"]
+    told = {name: value.format(prestarted_workers=3) for name, value in warm.variables.items()}
+    assert {name: value for name, value in started.items() if name in told} == (told if gpus else {})
+    assert started["command"][2] == ("cluster.ray_patches.ray_start" if gpus else "ray.scripts.scripts")
+    assert started["RAY_USAGE_STATS_ENABLED"] == "0", "Ray Data would start a process that tells of each job"
 
 
-@pytest.mark.parametrize("name", list(WARM))
-def test_ray_knows_the_name(name: str) -> None:
-    raylet = Path(services.RAYLET_EXECUTABLE).read_bytes()
-    assert name.removeprefix("RAY_").encode() in raylet
+@pytest.mark.parametrize("gpus", [1, 0])
+def test_the_clusters_choice_of_stock_ray_reaches_workers(
+    gpus: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = start(monkeypatch, gpus, {"patches": "off", "without_patches": []})
+    assert started["command"][2] == "ray.scripts.scripts"
+    assert not {name for patch in PATCHES for name in patch.variables} & started.keys()
+    assert not set(PATCH_NAMES) & set(started[APPLIED].split(","))
+    assert "Ray patch log_monitor_interval: ray.patches: off" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", list(CALM))
-def test_its_log_monitor_knows_the_name(name: str) -> None:
-    assert f'os.getenv("{name}"' in Path(log_monitor.__file__).read_text(encoding="utf-8")
-
-
-def test_ray_is_told_how_many_processes_to_start_with_by_this_flag() -> None:
-    assert '"--num_prestart_python_workers={}"' in Path(services.__file__).read_text(encoding="utf-8")
+def test_a_patch_that_does_not_fit_the_workers_own_ray_is_left_out_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = MovedRay(tmp_path)
+    moved.replace("_private/log_monitor.py", "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "RAY_RENAMED")
+    monkeypatch.setattr("cluster.ray_patches.decision.installed", lambda _builds: moved.source())
+    started = start(monkeypatch, 1, {"patches": "auto", "without_patches": ["data_actors"]})
+    assert "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD" not in started
+    assert "AIMA_AROUND_DATASETS" not in started
+    assert "warm_workers" in started[APPLIED].split(",")
 
 
 def test_warming_up_imports_what_models_need_until_there_is_work_and_touches_no_gpu() -> None:

@@ -1,13 +1,12 @@
-"""Ray Data for one job: without the processes that it would share among all jobs of a cluster that is always on.
+"""Ray Data for one job: without the detached actors that it would share among all jobs of a cluster.
 
-It starts four for the first dataset. One keeps statistics for a page that nobody here has; one asks for more nodes as
-soon as they could be used, which a job may not; one knows on which node each actor is; on workers, where Ray was not
-told to keep it to itself, one tells Ray's makers how it is used. Each takes 1 to 2 s of a core to import Ray Data, just
-while the models are loaded, and 100 MiB; and being detached, it would outlive the job and keep a rented machine from
-being idle. Names are those of Ray 2.60, private ones among them.
+It starts three for the first dataset. One keeps statistics for a page that nobody here has; one asks for more nodes as
+soon as they could be used, which a job may not; one knows on which node each actor is. Each takes 1 to 2 s of a core
+to import Ray Data, just while the models are loaded, and 100 MiB. They outlive the job and keep its node busy.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -18,10 +17,10 @@ from ray.data._internal.cluster_autoscaler import ClusterAutoscaler
 from ray.data._internal.execution import streaming_executor
 from ray.data._internal.execution.operators import actor_pool_map_operator
 from ray.data._internal.stats import _StatsManager
-from ray.data._internal.usage import collector
 from ray.data._internal.utils.cache import timed_cache
 from ray.experimental import internal_kv
 
+_log = logging.getLogger(__name__)
 # Of the keys that name the nodes of actors.
 NAMESPACE = b"aima_actor_locations"
 
@@ -70,9 +69,22 @@ def _key(actor_id: str) -> bytes:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Datasets that are carried out in this block start no processes but the job's own."""
+def replaced() -> Iterator[None]:
+    """Datasets that are carried out in this block start no detached actor. Where Ray has moved, stock Ray Data runs."""
+    with contextlib.ExitStack() as stack:
+        try:
+            for owner, values in _replacements():
+                stack.enter_context(_replaced(owner, **values))
+        except KeyError as error:
+            _log.warning("Ray patch data_actors does not apply: Ray Data has no %s", error)
+            stack.close()
+        try:
+            yield
+        finally:
+            internal_kv._internal_kv_del(_key(""), del_by_prefix=True, namespace=NAMESPACE)
 
+
+def _replacements() -> Iterator[tuple[Any, dict[str, Any]]]:
     def allowed(_topology: Any, _resources: Any, context: DataContext, **_options: Any) -> AllowedResources:
         return AllowedResources(context.execution_options.resource_limits)
 
@@ -80,24 +92,18 @@ def alone() -> Iterator[None]:
         """Statistics that nobody reads."""
 
     statistics = ("update_execution_metrics", "update_iteration_metrics", "register_dataset_to_stats_actor")
-    with (
-        _replaced(streaming_executor, create_cluster_autoscaler=allowed),
-        _replaced(collector, usage_collection_disabled=lambda: True),
-        _replaced(
-            actor_pool_map_operator,
-            get_or_create_actor_location_tracker=ActorLocations,
-            get_actor_locations=actor_locations,
-        ),
-        _replaced(
-            _StatsManager,
-            gen_dataset_id_from_stats_actor=staticmethod(lambda: uuid4().hex),
+    yield streaming_executor, {"create_cluster_autoscaler": allowed}
+    yield (
+        actor_pool_map_operator,
+        {"get_or_create_actor_location_tracker": ActorLocations, "get_actor_locations": actor_locations},
+    )
+    yield (
+        _StatsManager,
+        {
+            "gen_dataset_id_from_stats_actor": staticmethod(lambda: uuid4().hex),
             **dict.fromkeys(statistics, staticmethod(unread)),
-        ),
-    ):
-        try:
-            yield
-        finally:
-            internal_kv._internal_kv_del(_key(""), del_by_prefix=True, namespace=NAMESPACE)
+        },
+    )
 
 
 @contextlib.contextmanager
