@@ -4,6 +4,10 @@ Starts a real cluster on a small PostgreSQL of its own (the settings of k8s/base
 idle: memory as proportional set size (a page that n processes share counts 1/n in each, so the sum is what the
 machine really holds), CPU as the time that the processes and their ended children took. The queue is in the database.
 
+The cluster runs with the packages of an always-on head only (head_environment.py); `--as-installed` takes this
+environment as it is. `--without NAME` leaves out patches of Ray (cluster/ray_patches/registry.py), or `all` of them:
+that measures what they buy.
+
 With a longer window the slope tells growth: a least-squares line through the samples, in MiB per hour. Clusters that
 run from the same installation at the same time make shared pages look cheaper: measure alone.
 """
@@ -11,6 +15,7 @@ run from the same installation at the same time make shared pages look cheaper: 
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -19,10 +24,12 @@ from pathlib import Path
 
 import psutil
 
-from cluster.config.schema import HttpSettings, Settings
+from cluster.config.schema import HttpSettings, RaySettings, Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded
 from cluster.local.processes import processes
+from cluster.ray_patches.registry import PATCH_NAMES
+from tests.benchmarks import head_environment
 from tests.support.servers.small_postgres import SmallPostgres, small_postgres
 
 GOALS = {"pss_mib": 1024.0, "cpu_percent": 5.0}
@@ -53,11 +60,9 @@ _COMPONENTS = (
 
 # What was done about each, for the table.
 _SLIMMED = {
-    "API and dispatcher": "pandas stays out; chores rest while all is quiet",
-    "Serve proxy": "pandas stays out",
-    "Serve controller": "pandas stays out; looks once a second while nothing is on its way, not ten times",
+    "API and dispatcher": "chores rest while all is quiet",
+    "Serve controller": "looks once a second while nothing is on its way, not ten times",
     "Ray dashboard: modules": "four of nine: jobs, nodes, Serve, state",
-    "Ray dashboard: jobs API": "asks its modules every half minute how they are, not every second",
     "Ray dashboard agent": "reports every minute, no metrics",
     "Ray autoscaler": "reads its configuration when it changes, not every second",
     "Ray GCS": "on disk (RocksDB); no metrics, no dumps",
@@ -139,11 +144,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--settle-s", type=float, default=60.0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--without", action="append", default=[], choices=["all", *PATCH_NAMES])
+    parser.add_argument("--as-installed", action="store_true")
     options = parser.parse_args()
+    if not options.as_installed:
+        sys.exit(head_environment.run("tests.benchmarks.footprint", [*sys.argv[1:], "--as-installed"]))
+    ray = RaySettings(patches="off") if "all" in options.without else RaySettings(without_patches=options.without)
     with tempfile.TemporaryDirectory() as directory, small_postgres() as database:
         http, url = HttpSettings(port=0), database.url
         state_dir = Path(directory)
-        card = embedded.up(Settings(state_dir=state_dir, http=http, database_url=url).resolved())
+        card = embedded.up(Settings(state_dir=state_dir, http=http, database_url=url, ray=ray).resolved())
         try:
             time.sleep(options.settle_s)
             report = measure(card.cluster_id, database, options.minutes * 60)
