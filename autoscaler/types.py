@@ -46,7 +46,8 @@ class Offer:
     """Something a cloud sells now. Prices are per hour of the whole machine, in USD; bandwidth per GiB.
 
     `machine_id` names the host where the cloud tells it, so that a broken one can be left alone; `availability` is how
-    likely the purchase succeeds and `reliability` how likely the machine stays, both 0 to 1.
+    likely the purchase succeeds and `reliability` how likely the machine stays, both 0 to 1. `gpu_id` is the name under
+    which the cloud lists the GPU of what it sold, where that differs from `gpu_name`.
     """
 
     cloud: str
@@ -63,6 +64,7 @@ class Offer:
     availability: float = 1.0
     reliability: float = 1.0
     machine_id: str | None = None
+    gpu_id: str = ""
 
     @property
     def full_usd_per_hour(self) -> float:
@@ -96,26 +98,69 @@ class LaunchRequest:
 
 
 class InstanceStatus(StrEnum):
-    """What the cloud's listing says."""
+    """What the cloud's listing says. UNKNOWN is a status that AIMA does not know: the machine may work."""
 
     PENDING = "pending"
     RUNNING = "running"
     TERMINATING = "terminating"
     FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a cloud says of a machine that it has sold; empty or None where it says nothing.
+
+    `region` is the cloud's own name of the place, `country` an ISO 3166 alpha-2 code.
+    """
+
+    region: str = ""
+    country: str = ""
+    trust: Trust | None = None
+    gpu: str = ""
+    gpu_count: int | None = None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a machine was bought for: what its cloud says of it may not contradict this. Empty promises nothing."""
+
+    regions: tuple[str, ...] = ()
+    trust: Trust | None = None
+    gpu: str = ""
+    gpu_count: int = 0
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A machine in a cloud's listing. `created_at` is unix seconds; the price includes storage, in USD per hour."""
+    """A machine in a cloud's listing. `created_at` is unix seconds, None where the cloud does not say.
+
+    The price includes storage, in USD per hour; 0 also stands for one that the cloud does not tell.
+    """
 
     cloud: str
     instance_id: str
     name: str
     status: InstanceStatus
-    created_at: float
+    created_at: float | None
     price_usd_per_hour: float
     detail: str = ""
     machine_id: str | None = None
+    traits: Traits = Traits()
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row of a cloud's answer that could not be read; `name` and `instance_id` where they could."""
+
+    what: str
+    why: str
+    name: str = ""
+    instance_id: str = ""
+
+    def __str__(self) -> str:
+        known = " ".join(part for part in (self.name, self.instance_id) if part)
+        return f"{self.what} {known}: {self.why}" if known else f"{self.what}: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -123,13 +168,15 @@ class Listing:
     """A cloud's complete list as of the moment (unix seconds) at which it was asked for: it tells nothing of later.
 
     `answered_at` (unix seconds): by then what it omits had ended, and a bill goes no further. `news` is False when
-    decisions were already made on it: then it only shows that the cloud can be watched.
+    decisions were already made on it: then it only shows that the cloud can be watched. `skipped`: rows that could not
+    be read, so that what they may stand for is not taken for absent.
     """
 
     instances: tuple[Instance, ...]
     as_of: float
     answered_at: float
     news: bool = True
+    skipped: tuple[SkippedRow, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,7 +207,8 @@ class Intent:
     """One launch. Times are unix seconds; `tags` are Ray's and come back unchanged.
 
     `answered_at`: when the purchase call ended, well or not; a cloud may list what it sold some time after that.
-    `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the one that the cloud charges.
+    `accepted_usd_per_hour` is the price at which it was bought, `price_usd_per_hour` the dearest of that one and all
+    that the cloud has listed since: it counts. `promise`: what else the machine was bought for.
     `phases`: phase -> when it was reached, DRAINING too. `rival_of`: the launch whose other candidate this is.
     `ending_at`: since when it is to end. `listed_at`: when a list of its cloud first showed it: one that omits it later
     proves its end, however lately it was bought. `broken`: the machine or its cloud was to blame for the end.
@@ -191,6 +239,7 @@ class Intent:
     broken: bool = False
     ending_at: float | None = None
     listed_at: float | None = None
+    promise: Promise = Promise()
 
     @property
     def stray(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from autoscaler.types import Instance, LaunchRequest, NodeType, Offer
+from autoscaler.types import Instance, LaunchRequest, NodeType, Offer, SkippedRow
 
 
 class CloudProvider(Protocol):
@@ -25,8 +25,17 @@ class CloudProvider(Protocol):
     async def list_instances(self) -> Sequence[Instance]:
         """All instances of this cluster, complete; raises ListingFailed rather than return a part.
 
-        A new instance may be missing for some seconds. An ended one is absent: that is the only proof of its end.
+        A new instance may be missing for some seconds, and an ended one is absent. One whose name and id can be read
+        is listed whatever else is odd about it; a row without them is skipped and told by `skipped_rows`.
         """
+        ...
+
+    def skipped_rows(self) -> Sequence[SkippedRow]:
+        """What the latest list and the latest offers contained that could not be read."""
+        ...
+
+    async def instance_exists(self, instance_id: str) -> bool:
+        """A second look at one instance. False only when the cloud says that there is no such instance."""
         ...
 
     async def terminate_instance(self, instance_id: str) -> None:

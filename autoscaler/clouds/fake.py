@@ -15,7 +15,7 @@ from autoscaler.errors import (
     OutcomeUnknown,
     RateLimited,
 )
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, SkippedRow, Traits, Trust
 
 _POLL_S = 0.5
 
@@ -31,19 +31,29 @@ class Fault(StrEnum):
     CREATED_DEAD = "created, it never joins"
     CREATED_DEARER = "created at another price"
     CREATED_NOT = "an id is answered, nothing was created"
+    CREATED_ELSEWHERE = "created in another country than was sold"
+    CREATED_SMALLER = "created with no GPU"
+    CREATED_UNPRICED = "created at a price that is never told"
     BALANCE_TOO_LOW = "no balance"
     CREATE_RATE_LIMITED = "too many purchases"
     LISTING_FAILS = "listing fails"
     LISTING_SLOW = "listing is late, and old when it comes"
     LISTING_RATE_LIMITED = "too many listings"
+    LISTING_EMPTY = "listing is empty by mistake"
+    LISTING_PARTIAL = "listing omits every other machine"
+    LISTING_ODD = "listing has a row that cannot be read"
+    LISTING_UNPRICED = "listing tells no price"
+    LISTING_STATUS_UNKNOWN = "listing has a status that nobody knows"
     KEY_REFUSED = "key refused at a listing"
     TERMINATE_IGNORED = "terminate is ignored"
     TERMINATE_FAILS = "terminate raises"
+    LOOKUP_FAILS = "asking for one machine fails"
 
 
 _CREATE = tuple(fault for fault in Fault if fault.name.startswith(("NO", "CREATE", "BALANCE")))
 _LISTING = tuple(fault for fault in Fault if fault.name.startswith(("LISTING", "KEY")))
 _TERMINATE = tuple(fault for fault in Fault if fault.name.startswith("TERMINATE"))
+_LOOKUP = (Fault.LOOKUP_FAILS,)
 _REFUSALS = {
     Fault.NO_CAPACITY: NoCapacity("no longer any instances available"),
     Fault.NOT_CREATED_AND_UNKNOWN: OutcomeUnknown("the connection was cut"),
@@ -53,6 +63,7 @@ _REFUSALS = {
     Fault.LISTING_RATE_LIMITED: RateLimited("429", 30.0),
     Fault.KEY_REFUSED: KeyRefused("401: the key was revoked"),
     Fault.TERMINATE_FAILS: CloudError("503"),
+    Fault.LOOKUP_FAILS: CloudError("503"),
 }
 
 
@@ -61,8 +72,8 @@ class Provider:
     """Seconds are the clock's. `billed_s` is the cloud's own bill by instance id, for ended instances.
 
     `boot_s` is how long the next machines take to boot, `usual_boot_s` what the offer says. `dead` are machines that
-    never join. `slow_s`: how late a slow answer is. `skew_s`: how far the cloud's clock is ahead of ours in what it
-    lists. `calls` counts requests by kind.
+    never join, `unpriced` those whose price is never told. `slow_s`: how late a slow answer is. `skew_s`: how far the
+    cloud's clock is ahead of ours in what it lists. `calls` counts requests by kind.
     """
 
     clock: Callable[[], float]
@@ -81,6 +92,8 @@ class Provider:
     alive: dict[str, Instance] = field(default_factory=dict)
     ready_at: dict[str, float] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
+    unpriced: set[str] = field(default_factory=set)
+    unreadable: tuple[SkippedRow, ...] = ()
     created: int = 0
     calls: dict[str, int] = field(default_factory=dict)
 
@@ -105,6 +118,8 @@ class Provider:
             self.fail(instance.instance_id)
         if fault is Fault.CREATED_DEAD:
             self.dead.add(instance.instance_id)
+        if fault is Fault.CREATED_UNPRICED:
+            self.unpriced.add(instance.instance_id)
         if fault is Fault.CREATED_SLOWLY:
             await self._until(self.clock() + self.slow_s)
         if fault is Fault.CREATED_BUT_UNKNOWN:
@@ -118,10 +133,21 @@ class Provider:
         if fault in _REFUSALS:
             raise _REFUSALS[fault]
         now = self.clock()
-        listed = [self._as_told(i) for i in self.alive.values() if now - i.created_at >= self.list_lag_s]
+        listed = [self._as_told(i) for i in self.alive.values() if now - (i.created_at or 0.0) >= self.list_lag_s]
         if fault is Fault.LISTING_SLOW:
             await self._until(now + self.slow_s)
-        return listed
+        return self._spoiled(listed, fault)
+
+    def skipped_rows(self) -> list[SkippedRow]:
+        """The rows of the latest list that were spoiled on command."""
+        return list(self.unreadable)
+
+    async def instance_exists(self, instance_id: str) -> bool:
+        """The truth, unless asking fails."""
+        self._count("lookup")
+        if self._next_fault(_LOOKUP) is not None:
+            raise _REFUSALS[Fault.LOOKUP_FAILS]
+        return instance_id in self.alive
 
     async def terminate_instance(self, instance_id: str) -> None:
         """End at once, or not at all when a fault says so."""
@@ -141,7 +167,7 @@ class Provider:
 
     def vanish(self, instance_id: str) -> None:
         """The instance ends, by whomever's will; its bill is closed."""
-        self.billed_s[instance_id] = self.clock() - self.alive.pop(instance_id).created_at
+        self.billed_s[instance_id] = self.clock() - (self.alive.pop(instance_id).created_at or 0.0)
 
     def fail(self, instance_id: str) -> None:
         """The instance's machine breaks; it is billed on until it is ended."""
@@ -155,12 +181,30 @@ class Provider:
         return replace(instance, status=InstanceStatus.RUNNING) if booted else instance
 
     def _as_told(self, instance: Instance) -> Instance:
-        return replace(self.as_of_now(instance), created_at=instance.created_at + self.skew_s)
+        price = 0.0 if instance.instance_id in self.unpriced else instance.price_usd_per_hour
+        created_at = None if instance.created_at is None else instance.created_at + self.skew_s
+        return replace(self.as_of_now(instance), created_at=created_at, price_usd_per_hour=price)
+
+    def _spoiled(self, listed: list[Instance], fault: Fault | None) -> list[Instance]:
+        """The list as the fault has it."""
+        self.unreadable = ()
+        if fault is Fault.LISTING_EMPTY:
+            return []
+        if fault is Fault.LISTING_PARTIAL:
+            return listed[::2]
+        if fault is Fault.LISTING_UNPRICED:
+            return [replace(instance, price_usd_per_hour=0.0) for instance in listed]
+        if fault is Fault.LISTING_STATUS_UNKNOWN:
+            return [replace(i, status=InstanceStatus.UNKNOWN, detail="its status is 'hibernating'") for i in listed]
+        if fault is Fault.LISTING_ODD and listed:
+            odd = listed.pop()
+            self.unreadable = (SkippedRow("machine", "its id cannot be read", name=odd.name),)
+        return listed
 
     def bill_usd(self) -> float:
         """What the cloud charges for all machines until now, in USD."""
         now = self.clock()
-        seconds = self.billed_s | {i: now - instance.created_at for i, instance in self.alive.items()}
+        seconds = self.billed_s | {i: now - (instance.created_at or 0.0) for i, instance in self.alive.items()}
         return sum(s / 3600 * self.prices[i] for i, s in seconds.items())
 
     def _new(self, request: LaunchRequest, fault: Fault | None) -> Instance:
@@ -168,8 +212,19 @@ class Provider:
         instance_id, now = f"{self.name}-i-{self.created}", self.clock()
         price = request.offer.full_usd_per_hour * (self.price_jump if fault is Fault.CREATED_DEARER else 1.0)
         self.prices[instance_id], self.ready_at[instance_id] = price, now + self.boot_s
-        machine_id = request.offer.machine_id
-        return Instance(self.name, instance_id, request.name, InstanceStatus.PENDING, now, price, machine_id=machine_id)
+        return Instance(
+            self.name,
+            instance_id,
+            request.name,
+            InstanceStatus.PENDING,
+            now,
+            price,
+            machine_id=request.offer.machine_id,
+            traits=Traits(
+                region="US" if fault is Fault.CREATED_ELSEWHERE else request.offer.region,
+                gpu_count=0 if fault is Fault.CREATED_SMALLER else request.offer.gpu_count,
+            ),
+        )
 
     async def _until(self, at: float) -> None:
         while self.clock() < at:

@@ -30,6 +30,8 @@ from autoscaler.errors import (
 
 _USER_AGENT = f"aima/{version('aima-media')}"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)
+# A purchase is waited for as long as RunPod's own examples wait: given up earlier, it is unclear what was bought.
+PURCHASE_TIMEOUT_S = 60.0
 # All tries of one call together stay below the reconciler's own limit for a call.
 _BACKOFF_S = (0.3, 1.0)
 _PATIENCE_S = 6.0
@@ -78,7 +80,7 @@ class Reply:
         """The body if it is a JSON object, else nothing."""
         try:
             body = self.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return body if isinstance(body, dict) else {}
 
@@ -100,10 +102,12 @@ class Rest:
         sleep: Sleep = asyncio.sleep,
         spacing_s: Mapping[CallKind, float] | None = None,
         timeout: httpx.Timeout = _TIMEOUT,
+        purchase_timeout_s: float = PURCHASE_TIMEOUT_S,
         explain: Callable[[Reply], CloudError | None] = lambda _reply: None,
         wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._cloud, self._key = cloud, _checked(cloud, api_key)
+        self._purchase_timeout = httpx.Timeout(purchase_timeout_s, connect=timeout.connect)
         self._clock, self._sleep, self._explain = clock, sleep, explain
         self._now_unix: Callable[[], float | None] = wall_clock or (lambda: None)
         self._pace = Pace(dict(spacing_s or {}))
@@ -117,6 +121,15 @@ class Rest:
     async def get(self, path: str, params: Mapping[str, str] | None = None, kind: CallKind = CallKind.LIST) -> Reply:
         """Read. Returns a success; raises CloudError for everything else."""
         return self._checked_read(await self._repeat("GET", path, kind, params=params))
+
+    async def find(
+        self,
+        path: str,
+        gone: Callable[[Reply], bool] = lambda reply: reply.status == 404 and not reply.is_html,
+    ) -> Reply | None:
+        """Read what may not be there: None when the API itself says so (`gone`). Raises CloudError for all else."""
+        reply = await self._repeat("GET", path, CallKind.LIST)
+        return None if not reply.ok and gone(reply) else self._checked_read(reply)
 
     async def search(self, path: str, body: Mapping[str, Any]) -> Reply:
         """Read offers by POST, as `get` does."""
@@ -136,7 +149,7 @@ class Rest:
         CloudStopped when it was not.
         """
         try:
-            reply = await self._patiently(method, path, CallKind.BUY, json=body)
+            reply = await self._patiently(method, path, CallKind.BUY, json=body, timeout=self._purchase_timeout)
         except _NoAnswer as error:
             if error.sent:
                 raise OutcomeUnknown(str(error)) from None
@@ -243,7 +256,7 @@ def _prose(text: str) -> str:
     """What an error body says to people: RunPod's `detail` and `errors`, Vast's `error` and `msg`, or its beginning."""
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         return " ".join(re.sub(r"<[^>]*>", " ", text).split())[:_EXCERPT_CHARS]

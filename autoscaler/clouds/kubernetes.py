@@ -27,8 +27,9 @@ from typing import Any
 from autoscaler.clouds import kubernetes_worker_groups
 from autoscaler.clouds.kubernetes_api import IN_CLUSTER_URL, SERVICE_ACCOUNT, Conflict, KubernetesApi, NotFound
 from autoscaler.clouds.rate_limits import CallKind, bounded_s
+from autoscaler.clouds.rows import SkippedRows, excerpt, mapping, prose, rows
 from autoscaler.errors import CloudError, ListingFailed, NoCapacity, OutcomeUnknown, RateLimited
-from autoscaler.types import Instance, LaunchRequest, NodeType, Offer, Trust
+from autoscaler.types import Instance, LaunchRequest, NodeType, Offer, SkippedRow, Trust
 
 _CONFLICT_TRIES = 5
 _POLL_S = 0.5
@@ -67,6 +68,7 @@ class Provider:
         self._environment = dict(environment or {})
         self._clock, self._sleep = clock, sleep
         self._buying = asyncio.Lock()
+        self._skipped = SkippedRows()
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -105,6 +107,17 @@ class Provider:
             for group, pods in found
             for pod in pods
         ]
+
+    def skipped_rows(self) -> list[SkippedRow]:
+        """Pods of the latest answers that could not be read."""
+        return self._skipped.all()
+
+    async def instance_exists(self, instance_id: str) -> bool:
+        """Whether any of our groups has a pod of this name."""
+        for group in self._groups.values():
+            if any(pod["metadata"]["name"] == instance_id for pod in await self._pods(group)):
+                return True
+        return False
 
     async def terminate_instance(self, instance_id: str) -> None:
         """Ask KubeRay to delete exactly this pod; it may be asked for twice, and when it is gone."""
@@ -175,8 +188,9 @@ class Provider:
             status = (await self._api.ray_cluster(self._ray_cluster)).get("status", {})
         except CloudError as error:
             return str(error)
-        failed = [c["message"] for c in status.get("conditions", ()) if c["type"] == "ReplicaFailure" and c["message"]]
-        return "; ".join(failed) or status.get("reason", "") or "is the operator running?"
+        conditions = [mapping(condition) for condition in rows(mapping(status).get("conditions"))]
+        failed = [prose(c.get("message")) for c in conditions if c.get("type") == "ReplicaFailure" and c.get("message")]
+        return "; ".join(failed) or prose(mapping(status).get("reason")) or "is the operator running?"
 
     async def _settle(self, group: str) -> None:
         """Take the launch's name out of the template. If that fails, the next purchase does it."""
@@ -190,7 +204,16 @@ class Provider:
             kubernetes_worker_groups.CLUSTER_LABEL: self._ray_cluster,
             kubernetes_worker_groups.GROUP_LABEL: group,
         }
-        return await self._api.pods(labels)
+        kind = f"pod of worker group {group}"
+        self._skipped.begin(kind)
+        found = {}
+        for row in await self._api.pods(labels):
+            pod = kubernetes_worker_groups.pod_of(row)
+            if pod is None:
+                self._skipped.add(kind, SkippedRow(kind, f"it has no name: {excerpt(row)}"))
+            else:
+                found[pod["metadata"]["name"]] = pod  # a page may repeat what moved on meanwhile
+        return list(found.values())
 
 
 def _made_for(launch: str, pods: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

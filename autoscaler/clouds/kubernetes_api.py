@@ -18,7 +18,7 @@ from autoscaler.errors import CloudError, KeyRefused, OutcomeUnknown, RateLimite
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 IN_CLUSTER_URL = "https://kubernetes.default.svc"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)
-_PAGE_SIZE, _MAX_PAGES = "250", 100
+_PAGE_SIZE, _MAX_PAGES, _MAX_PODS = "250", 100, 10_000
 
 
 class Conflict(CloudError):
@@ -48,28 +48,35 @@ class KubernetesApi:
         """Let go of the connections."""
         await self._http.aclose()
 
-    async def pods(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        """All pods with these labels, over all pages. Raises CloudError rather than return a part."""
+    async def pods(self, labels: Mapping[str, str]) -> list[Any]:
+        """All rows of pods with these labels, over all pages. Raises CloudError rather than return a part."""
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         params = {"labelSelector": selector, "limit": _PAGE_SIZE}
-        pods: list[dict[str, Any]] = []
+        pods: list[Any] = []
+        seen: set[str] = set()
         for _page in range(_MAX_PAGES):
             body = await self._read(path, params)
             items = body.get("items")
             if not isinstance(items, list):
                 raise CloudError("the API server answered no list of pods")
             pods += items
-            following = body.get("metadata", {}).get("continue")
-            if not following:
+            if len(pods) > _MAX_PODS:
+                raise CloudError(f"the API server lists more than {_MAX_PODS} pods")
+            metadata = body.get("metadata")
+            following = metadata.get("continue") if isinstance(metadata, dict) else None
+            if following is None or following == "":
                 return pods
+            if not isinstance(following, str) or following in seen:
+                raise CloudError("the API server gives the same page of pods again and again, or none")
+            seen.add(following)
             params["continue"] = following
         raise CloudError(f"the list of pods did not end after {_MAX_PAGES} pages")
 
     async def ray_cluster(self, name: str) -> dict[str, Any]:
         """The RayCluster. Raises NotFound."""
         body = await self._read(self._ray_cluster_path(name))
-        if not isinstance(body.get("spec"), dict) or "resourceVersion" not in body.get("metadata", {}):
+        if not isinstance(body.get("spec"), dict) or "resourceVersion" not in (body.get("metadata") or {}):
             raise CloudError(f"the API server's answer is not the RayCluster {name}")
         return body
 
@@ -99,7 +106,7 @@ class KubernetesApi:
         _check(reply, self._now_unix())
         try:
             body = reply.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CloudError("the API server's answer is not JSON") from None
         if not isinstance(body, dict):
             raise CloudError("the API server's answer is not an object")

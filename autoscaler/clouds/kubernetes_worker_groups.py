@@ -6,9 +6,9 @@ template before its pod is made, and out of it afterwards ("stamped"). Every fun
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from datetime import datetime
 from typing import Any
 
+from autoscaler.clouds.rows import excerpt, identifier, mapping, moment, prose, rows, text, whole
 from autoscaler.errors import NoCapacity, RequestRefused
 from autoscaler.types import Instance, InstanceStatus
 
@@ -42,8 +42,9 @@ def grow(
     """
     index, spec = _group(ray_cluster, group)
     staying = _staying(pods, _to_delete(spec))
-    if len(staying) >= spec["maxReplicas"]:
-        raise NoCapacity(f"worker group {group} has its maximum of {spec['maxReplicas']} pods")
+    most = whole(spec.get("maxReplicas"))
+    if most is not None and len(staying) >= most:
+        raise NoCapacity(f"worker group {group} has its maximum of {most} pods")
     template = _without_stamp(spec["template"])
     metadata = template.setdefault("metadata", {}).setdefault("annotations", {})
     metadata[LAUNCH_ANNOTATION] = launch
@@ -92,18 +93,43 @@ def shrink(
     ]
 
 
+def pod_of(row: object) -> dict[str, Any] | None:
+    """A row of a list of pods with what is read of it here, each of its kind; None when it has no name."""
+    metadata, status = mapping(mapping(row).get("metadata")), mapping(mapping(row).get("status"))
+    name = identifier(metadata.get("name"))
+    if not name:
+        return None
+    launch = text(mapping(metadata.get("annotations")).get(LAUNCH_ANNOTATION))
+    containers = (*rows(status.get("initContainerStatuses")), *rows(status.get("containerStatuses")))
+    return {
+        "metadata": {
+            "name": name,
+            "annotations": {LAUNCH_ANNOTATION: launch} if launch else {},
+            "creationTimestamp": metadata.get("creationTimestamp"),
+            "deletionTimestamp": metadata.get("deletionTimestamp"),
+        },
+        "spec": {"nodeName": text(mapping(mapping(row).get("spec")).get("nodeName"))},
+        "status": {
+            "phase": status.get("phase"),
+            "reason": prose(status.get("reason")),
+            "message": prose(status.get("message")),
+            "waiting": [mapping(mapping(mapping(each).get("state")).get("waiting")) for each in containers],
+            "conditions": [mapping(each) for each in rows(status.get("conditions"))],
+        },
+    }
+
+
 def launch_of(pod: Mapping[str, Any]) -> str:
     """The launch that a pod was made for; a pod that KubeRay made by itself goes by its own name."""
     metadata = pod["metadata"]
-    return str(metadata.get("annotations", {}).get(LAUNCH_ANNOTATION) or metadata["name"])
+    return str(metadata["annotations"].get(LAUNCH_ANNOTATION) or metadata["name"])
 
 
 def as_instance(pod: Mapping[str, Any], to_delete: Iterable[str], price_usd_per_hour: float) -> Instance:
     """A pod as an instance; its id is the pod's name."""
     metadata = pod["metadata"]
     status, detail = _status(pod, metadata["name"] in to_delete)
-    created_at = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
-    node = pod.get("spec", {}).get("nodeName")
+    created_at, node = moment(metadata["creationTimestamp"]), pod["spec"]["nodeName"] or None
     return Instance(
         "kubernetes", metadata["name"], launch_of(pod), status, created_at, price_usd_per_hour, detail, node
     )
@@ -115,47 +141,47 @@ def to_delete(ray_cluster: Mapping[str, Any], group: str) -> list[str]:
 
 
 def _status(pod: Mapping[str, Any], asked_to_end: bool) -> tuple[InstanceStatus, str]:
-    status = pod.get("status", {})
-    if asked_to_end or pod["metadata"].get("deletionTimestamp"):
+    status = pod["status"]
+    if asked_to_end or pod["metadata"]["deletionTimestamp"]:
         return InstanceStatus.TERMINATING, ""
-    reason, message = _waiting(status)
-    if status.get("phase") in _OVER:
-        return InstanceStatus.FAILED, f"{status.get('reason', status['phase'])}: {status.get('message', '')}".strip(
-            ": "
-        )
+    phase, (reason, message) = status["phase"], _waiting(status)
+    if phase in _OVER:
+        return InstanceStatus.FAILED, f"{status['reason'] or phase}: {status['message']}".strip(": ")
     if reason in _HOPELESS:
         return InstanceStatus.FAILED, f"{reason}: {message}"
-    if status.get("phase") == "Running":
+    if phase == "Running":
         return InstanceStatus.RUNNING, ""
+    if phase not in ("Pending", None):
+        return InstanceStatus.UNKNOWN, f"Kubernetes calls it {excerpt(phase)}: {status['reason']}".strip(": ")
     detail = f"{reason}: {message}" if reason in _PULLING else _unschedulable(status)
     return InstanceStatus.PENDING, detail
 
 
 def _waiting(status: Mapping[str, Any]) -> tuple[str, str]:
-    for container in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
-        if waiting := container.get("state", {}).get("waiting"):
-            return waiting.get("reason", ""), waiting.get("message", "")
+    for waiting in status["waiting"]:
+        if waiting:
+            return prose(waiting.get("reason")), prose(waiting.get("message"))
     return "", ""
 
 
 def _unschedulable(status: Mapping[str, Any]) -> str:
-    for condition in status.get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"{condition.get('reason', '')}: {condition.get('message', '')}".strip(": ")
+    for condition in status["conditions"]:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return f"{prose(condition.get('reason'))}: {prose(condition.get('message'))}".strip(": ")
     return ""
 
 
 def _group(ray_cluster: Mapping[str, Any], group: str) -> tuple[int, Mapping[str, Any]]:
-    groups = ray_cluster["spec"].get("workerGroupSpecs", [])
+    groups = [mapping(spec) for spec in rows(ray_cluster["spec"].get("workerGroupSpecs"))]
     for index, spec in enumerate(groups):
-        if spec["groupName"] == group:
+        if spec.get("groupName") == group:
             return index, spec
-    names = ", ".join(spec["groupName"] for spec in groups) or "none"
+    names = ", ".join(text(spec.get("groupName")) for spec in groups) or "none"
     raise RequestRefused(f"the RayCluster has no worker group {group!r}; there are: {names}")
 
 
 def _to_delete(spec: Mapping[str, Any]) -> list[str]:
-    return list(spec.get("scaleStrategy", {}).get("workersToDelete", []))
+    return [name for name in rows(mapping(spec.get("scaleStrategy")).get("workersToDelete")) if isinstance(name, str)]
 
 
 def _still_there(spec: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -171,8 +197,8 @@ def _staying(pods: Sequence[Mapping[str, Any]], to_delete: Iterable[str]) -> lis
         pod
         for pod in pods
         if pod["metadata"]["name"] not in leaving
-        and not pod["metadata"].get("deletionTimestamp")
-        and pod.get("status", {}).get("phase") not in _OVER
+        and not pod["metadata"]["deletionTimestamp"]
+        and pod["status"]["phase"] not in _OVER
     ]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from autoscaler.errors import NoCapacity
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, Trust
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, SkippedRow, Trust
 
 _CLUSTER, _INSTANCE = "AIMA_CLUSTER", "AIMA_INSTANCE"
 # Between fork and exec a process still shows its parent's environment: look again while it is young.
@@ -90,6 +90,14 @@ class Provider:
         for name in known - set(found):
             self._forget(name)
         return [self._instance(name, processes) for name, processes in sorted(found.items())]
+
+    def skipped_rows(self) -> list[SkippedRow]:
+        """None: the process table is our own."""
+        return []
+
+    async def instance_exists(self, instance_id: str) -> bool:
+        """Whether any of its processes lives."""
+        return instance_id in await asyncio.to_thread(self._scan)
 
     async def terminate_instance(self, instance_id: str) -> None:
         """SIGTERM to the first process, SIGKILL to all of them when called again after the grace."""

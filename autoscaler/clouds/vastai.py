@@ -9,11 +9,14 @@ import re
 import shlex
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from autoscaler.clouds.http import Reply, Rest, Sleep
 from autoscaler.clouds.rate_limits import CallKind
 from autoscaler.clouds.registry import api_root
+from autoscaler.clouds.rows import SkippedRows, excerpt, identifier, mapping, text, whole
+from autoscaler.clouds.vastai_contracts import daemon_says, instance_of, page_of, unidentified
 from autoscaler.clouds.vastai_market import offer_of, search_of
 from autoscaler.decisions.needs import gpu_count
 from autoscaler.errors import (
@@ -28,25 +31,19 @@ from autoscaler.errors import (
     RequestRefused,
 )
 from autoscaler.names import is_launch_of
-from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer
+from autoscaler.types import Instance, InstanceStatus, LaunchRequest, NodeType, Offer, SkippedRow
 
 # Published with the refusals: seconds between two calls of a kind.
 _SPACING_S = {CallKind.BUY: 4.5, CallKind.LIST: 1.0, CallKind.END: 3.0}
 _PAGE, _MAX_PAGES = 25, 200
-_STATUS = {
-    None: InstanceStatus.PENDING,
-    "created": InstanceStatus.PENDING,
-    "loading": InstanceStatus.PENDING,
-    "rebooting": InstanceStatus.PENDING,
-    "running": InstanceStatus.RUNNING,
-}
 _NO_SUCH_INSTANCE = re.compile(r"no_such_instance|not_found|invalid_id|instance not found", re.IGNORECASE)
 _NO_SUCH_ASK = re.compile(r"no_such_ask|no longer available|not available|already rented", re.IGNORECASE)
 _AUTH = re.compile(r"auth_error|invalid user key|invalid api key", re.IGNORECASE)
 _BALANCE = re.compile(r"credit|balance", re.IGNORECASE)
 _QUOTA = re.compile(r"spend(ing)? limit|quota|limit (reached|exceeded)|too many instances", re.IGNORECASE)
-# What its daemon says of a container that will never run.
-_HOPELESS = re.compile(r"OCI runtime|error response from daemon|toomanyrequests|pull access denied", re.IGNORECASE)
+# A 403 is about the offer, such as another host's own machine, or else about the account and what its key may do.
+_OFFER = re.compile(r"\boffer|\bask\b|machine|\bbid\b", re.IGNORECASE)
+_RIGHTS = re.compile(r"\bkey\b|permission|scope|read.?only|blacklist|authori[sz]ed", re.IGNORECASE)
 
 
 class Provider:
@@ -81,7 +78,7 @@ class Provider:
         )
         self._condemned: dict[str, str] = {}  # contracts of refused purchases that could not be destroyed, and why
         self._said: dict[str, str] = {}
-        self._first_seen: dict[str, float] = {}
+        self._skipped = SkippedRows()
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -95,18 +92,19 @@ class Provider:
         offers = reply.fields().get("offers")
         if not isinstance(offers, list):
             raise CloudError(f"{self._rest.describe(reply)}; no offers can be read from it")
-        return [offer for found in offers if (offer := offer_of(found, node_type)) is not None]
+        self._skipped.begin("offer")
+        return [offer for found in offers if (offer := offer_of(found, node_type, self._skipped)) is not None]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """One PUT, never repeated. A contract that comes with a refusal is destroyed."""
         path = f"/v0/asks/{request.offer.offer_id}/"
         reply = await self._rest.purchase("PUT", path, _body(request))
         fields = reply.fields()
-        contract = fields.get("new_contract")
+        contract = identifier(fields.get("new_contract"))
         if reply.ok and fields.get("success") is not False and contract:
             return Instance(
                 cloud="vastai",
-                instance_id=str(contract),
+                instance_id=contract,
                 name=request.name,
                 status=InstanceStatus.PENDING,
                 created_at=self._wall_clock(),
@@ -114,8 +112,9 @@ class Provider:
                 machine_id=request.offer.machine_id,
             )
         if contract:
-            await self._undo(str(contract), self._rest.describe(reply))
-        if reply.ok and fields.get("success") is not False:
+            await self._undo(contract, self._rest.describe(reply))
+        unreadable = bool(fields.get("new_contract")) and not contract
+        if unreadable or (reply.ok and fields.get("success") is not False):
             raise OutcomeUnknown(f"{self._rest.describe(reply)}; no contract can be read from it")
         raise _refusal(self._rest, reply)
 
@@ -124,26 +123,47 @@ class Provider:
 
         The API could filter by label, but only for equality that is sure: how its database orders text is not told.
         """
-        found = [contract async for contract in self._contracts()]
-        try:
-            own = [c for c in found if self._is_ours(c["label"] or "")]
-            instances = [self._instance(contract) for contract in own]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ListingFailed(f"vastai lists what cannot be read: {type(error).__name__} {error}") from None
-        alive = {instance.instance_id for instance in instances}
-        for memory in (self._said, self._first_seen):
-            for gone in memory.keys() - alive:
-                del memory[gone]
-        return instances
+        self._skipped.begin("contract")
+        found: dict[str, Instance] = {}
+        async for contract in self._contracts():
+            if (skipped := unidentified(contract)) is not None:
+                self._skipped.add("contract", skipped)
+            elif self._is_ours(text(contract.get("label"))):
+                instance = instance_of(contract)
+                self._said[instance.instance_id] = daemon_says(contract)
+                found.setdefault(
+                    instance.instance_id, self._judged(instance)
+                )  # a page may repeat what moved on meanwhile
+        for gone in self._said.keys() - found.keys():
+            del self._said[gone]
+        return list(found.values())
+
+    def skipped_rows(self) -> list[SkippedRow]:
+        """Contracts and offers of the latest answers that could not be read."""
+        return self._skipped.all()
+
+    async def instance_exists(self, instance_id: str) -> bool:
+        """GET by id: gone is null in the contract's place, or a 404 that means the contract and not the key."""
+        if not instance_id.isdecimal():
+            return False
+        reply = await self._rest.find(f"/v0/instances/{instance_id}/", gone=_is_gone)
+        if reply is None:
+            return False
+        fields = reply.fields()
+        if "instances" in fields and fields["instances"] is None and fields.get("success", True) is True:
+            return False
+        if identifier(mapping(fields.get("instances")).get("id")) != instance_id:
+            raise CloudError(f"{self._rest.describe(reply)}; it is not the contract that was asked for")
+        return True
 
     async def terminate_instance(self, instance_id: str) -> None:
         """Destroy; gone already is well."""
         if not instance_id.isdecimal():
             return  # no contract of Vast's
         reply = await self._rest.delete(f"/v0/instances/{instance_id}/")
-        if reply.ok and reply.fields().get("success") is not False:
+        if reply.ok and reply.fields().get("success") is True:
             return
-        if _AUTH.search(reply.prose) or reply.is_html or not _NO_SUCH_INSTANCE.search(reply.prose):
+        if not _is_gone(reply):
             raise self._rest.failure(reply)
 
     async def log_excerpt(self, instance_id: str) -> str:
@@ -156,49 +176,30 @@ class Provider:
     async def _contracts(self) -> AsyncIterator[Mapping[str, Any]]:
         """Every contract of the account. Raises ListingFailed when a page is missing or says nothing."""
         params = {"limit": str(_PAGE), "order_by": '[{"col":"id","dir":"asc"}]'}
-        count, total, seen = 0, 0, set()
+        count, seen = 0, set()
+        total: int | None = 0
         for _page in range(_MAX_PAGES):
             body = (await self._rest.get("/v1/instances/", params)).fields()
-            if not isinstance(body.get("instances"), list) or body.get("success") is False:
-                raise ListingFailed(f"vastai lists no instances, not even none: {str(dict(body))[:80]}")
-            for contract in body["instances"]:
+            page = page_of(body)
+            for contract in page:
                 yield contract
-            count, total = count + len(body["instances"]), body.get("total_instances") or 0
+            count, total = count + len(page), whole(body.get("total_instances") or 0)
             token = body.get("next_token")
-            if not token:
+            if token is None or token == "":
                 break
-            if token in seen:
-                raise ListingFailed("vastai gives the same page of instances again and again")
+            if not isinstance(token, str | int) or token in seen:
+                raise ListingFailed("vastai gives the same page of instances again and again, or none")
             seen.add(token)
-            params |= {"after_token": token}
+            params |= {"after_token": str(token)}
         else:
             raise ListingFailed(f"vastai lists more than {_MAX_PAGES} pages of instances")
-        if count < total:
-            raise ListingFailed(f"vastai lists {count} of {total} instances")
+        if total is None or count < total:
+            raise ListingFailed(f"vastai lists {count} of {excerpt(body.get('total_instances'))} instances")
 
-    def _instance(self, contract: Mapping[str, Any]) -> Instance:
-        """Raises KeyError, TypeError or ValueError when the contract is not one."""
-        instance_id = str(int(contract["id"]))
-        state, said = contract["actual_status"], contract.get("status_msg") or ""
-        self._said[instance_id] = said.strip()
-        status = _STATUS.get(state, InstanceStatus.FAILED)
-        hopeless = status is InstanceStatus.PENDING and _HOPELESS.search(said) is not None
-        condemned = self._condemned.get(instance_id)
-        if hopeless or condemned or contract.get("intended_status") == "stopped":
-            status = InstanceStatus.FAILED
-        told = f"Vast calls it {state}{f': {said.strip()[:200]}' if said.strip() else ''}"
-        first_seen = self._first_seen.setdefault(instance_id, self._wall_clock())
-        machine_id = contract.get("machine_id")
-        return Instance(
-            cloud="vastai",
-            instance_id=instance_id,
-            name=contract["label"],
-            status=status,
-            created_at=float(contract.get("start_date") or first_seen),
-            price_usd_per_hour=float(contract.get("dph_total") or 0.0),
-            detail=condemned or ("" if status is InstanceStatus.RUNNING else told),
-            machine_id=None if machine_id is None else str(machine_id),
-        )
+    def _judged(self, instance: Instance) -> Instance:
+        """The instance, failed when it came with a refused purchase and could not be destroyed then."""
+        why = self._condemned.get(instance.instance_id)
+        return replace(instance, status=InstanceStatus.FAILED, detail=why) if why else instance
 
     async def _undo(self, contract: str, said: str) -> None:
         """Destroy what a refused purchase has created. Raises OutcomeUnknown when that fails: the list will show it."""
@@ -207,6 +208,11 @@ class Provider:
         except CloudError as error:
             self._condemned[contract] = f"the purchase was refused ({said})"
             raise OutcomeUnknown(f"{said}; its contract {contract} could not be destroyed: {error}") from None
+
+
+def _is_gone(reply: Reply) -> bool:
+    """Whether an answer means that there is no such contract: a wrong key is a 404, too."""
+    return not reply.is_html and not _AUTH.search(reply.prose) and _NO_SUCH_INSTANCE.search(reply.prose) is not None
 
 
 def _explain(reply: Reply) -> CloudError | None:
@@ -228,7 +234,8 @@ def _refusal(rest: Rest, reply: Reply) -> CloudError:
     if _explain(reply) is None and gone:
         return NoCapacity(reply.prose)
     failure = rest.failure(reply)
-    return failure if isinstance(failure, CloudStopped) and reply.status != 403 else RequestRefused(str(failure))
+    about_the_offer = reply.status == 403 and _OFFER.search(reply.prose) and not _RIGHTS.search(reply.prose)
+    return failure if isinstance(failure, CloudStopped) and not about_the_offer else RequestRefused(str(failure))
 
 
 def _body(request: LaunchRequest) -> dict[str, Any]:

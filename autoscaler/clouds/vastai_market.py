@@ -1,11 +1,11 @@
 """Vast.ai's market: a need as a search, and what is found as an offer."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
+from autoscaler.clouds.rows import SkippedRows, excerpt, identifier, mapping, number, text, whole
 from autoscaler.decisions.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
-from autoscaler.types import NodeType, Offer, Trust
+from autoscaler.types import NodeType, Offer, SkippedRow, Trust
 
 _MAX_OFFERS = 100
 _GB_PER_GIB = 1.073741824
@@ -52,35 +52,40 @@ def _spellings(gpu_names: tuple[str, ...]) -> list[str]:
     return sorted(cased | {name.replace(" ", "_") for name in cased})
 
 
-def offer_of(found: Mapping[str, Any], node_type: NodeType) -> Offer | None:
-    """The offer, if it can be read and meets the need."""
-    try:
-        total, base = float(found["dph_total"]), float(found.get("dph_base") or found["dph_total"])
-        country = country_of(found.get("geolocation") or "")
-        offer = Offer(
-            cloud="vastai",
-            offer_id=str(int(found["id"])),
-            gpu_name=found["gpu_name"],
-            price_usd_per_hour=base,
-            usual_boot_s=_USUAL_BOOT_S,
-            region=country,
-            trust=Trust.SECURE if found.get("hosting_type") == _DATA_CENTRE else Trust.COMMUNITY,
-            gpu_count=int(found["num_gpus"]),
-            gpu_memory_gib=found["gpu_ram"] / 1024,
-            storage_usd_per_hour=max(0.0, total - base),
-            bandwidth_usd_per_gib=float(found.get("inet_down_cost") or 0.0) * _GB_PER_GIB,
-            reliability=float(found.get("reliability") or found.get("reliability2") or 0.0),
-            machine_id=str(found["machine_id"]),
-        )
-    except (KeyError, TypeError, ValueError):
+def offer_of(found: object, node_type: NodeType, skipped: SkippedRows) -> Offer | None:
+    """The offer, if it meets the need. One without id, machine, GPU or price is put to the `skipped`."""
+    row = mapping(found)
+    offer_id, machine_id = identifier(row.get("id")), identifier(row.get("machine_id"))
+    gpu, gpus, memory = text(row.get("gpu_name")), whole(row.get("num_gpus")), number(row.get("gpu_ram"))
+    total = number(row.get("dph_total"))
+    if not (offer_id and machine_id and gpu and gpus and memory and total):
+        why = f"its id, machine, GPU or price cannot be read: {excerpt(found)}"
+        skipped.add("offer", SkippedRow("offer", why, instance_id=offer_id))
         return None
+    base, country = number(row.get("dph_base")) or total, country_of(text(row.get("geolocation")))
+    offer = Offer(
+        cloud="vastai",
+        offer_id=offer_id,
+        gpu_name=gpu,
+        price_usd_per_hour=base,
+        usual_boot_s=_USUAL_BOOT_S,
+        region=country,
+        trust=Trust.SECURE if row.get("hosting_type") == _DATA_CENTRE else Trust.COMMUNITY,
+        gpu_count=gpus,
+        gpu_memory_gib=memory / 1024,
+        storage_usd_per_hour=max(0.0, total - base),
+        bandwidth_usd_per_gib=(number(row.get("inet_down_cost")) or 0.0) * _GB_PER_GIB,
+        reliability=number(row.get("reliability")) or number(row.get("reliability2")) or 0.0,
+        machine_id=machine_id,
+    )
+    cuda = number(row.get("cuda_max_good"))
     machine = Machine(
         country=country,
-        vcpus=found.get("cpu_cores_effective"),
-        disk_gib=found.get("disk_space"),
-        cuda=None if found.get("cuda_max_good") is None else str(found["cuda_max_good"]),
+        vcpus=number(row.get("cpu_cores_effective")),
+        disk_gib=number(row.get("disk_space")),
+        cuda=None if cuda is None else str(cuda),
     )
-    return None if found.get("is_bid") or unmet(node_type, offer, machine) else offer
+    return None if row.get("is_bid") or unmet(node_type, offer, machine) else offer
 
 
 def country_of(geolocation: str) -> str:

@@ -7,6 +7,7 @@ Before a limit is reached, work in flight may end within it (`drains`); whatever
 (`overspent`). Without `drain`, limits only forbid purchases.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -135,37 +136,58 @@ def too_many(budgets: Budgets, intents: Iterable[Intent]) -> dict[str, str]:
         if budget.per_hour_usd is None or not budget.drain:
             continue
         mine = [i for i in staying if scope in (ALL, i.cloud) and i.name not in found]
-        over = sum(map(_price, mine)) - budget.per_hour_usd * (1 + _RATE_TOLERANCE)
+        over = sum(map(counted_usd_per_hour, mine)) - budget.per_hour_usd * (1 + _RATE_TOLERANCE)
         for intent in sorted(mine, key=lambda i: (i.joined_at is not None, -(i.bought_at or i.wanted_at), i.name)):
             if over > 0 and intent.state is IntentState.BOUGHT:
-                over -= _price(intent)
+                over -= counted_usd_per_hour(intent)
                 found[intent.name] = f"all machines of {scope} cost more than {budget.per_hour_usd:g} USD per hour"
     return found
-
-
-def _price(intent: Intent) -> float:
-    return max(intent.price_usd_per_hour or 0.0, intent.accepted_usd_per_hour or 0.0)
 
 
 def burn_usd_per_hour(intents: Iterable[Intent], listed: Mapping[str, Iterable[Instance]]) -> dict[str, float]:
     """USD per hour by cloud of all that is or may be billed.
 
-    That is what clouds list, whoever claims it, and every purchase that is not listed yet or cannot be seen.
-    `listed` holds each cloud's last good list.
+    That is what clouds list, whoever claims it, and every purchase that is not listed yet or cannot be seen, each at
+    the dearest price that is known of it. `listed` holds each cloud's last good list.
     """
+    live = [intent for intent in intents if intent.live and intent.cloud is not None]
+    claims = {(i.cloud, i.name): i for i in live} | {(i.cloud, i.instance_id): i for i in live if i.instance_id}
     prices: dict[tuple[str, str], float] = {}
+    seen: set[tuple[str | None, str | None]] = set()
     for cloud, instances in listed.items():
         for instance in instances:
-            prices[cloud, instance.instance_id] = instance.price_usd_per_hour
-    seen = {(cloud, instance.name) for cloud, instances in listed.items() for instance in instances}
-    for intent in intents:
-        listed_by_id = (intent.cloud, intent.instance_id) in prices
-        if intent.live and intent.cloud is not None and not listed_by_id and (intent.cloud, intent.name) not in seen:
-            prices[intent.cloud, f"intent {intent.name}"] = intent.price_usd_per_hour or 0.0
+            keys = {(cloud, instance.instance_id), (cloud, instance.name)}
+            known = [claims[key] for key in keys if key in claims]
+            prices[cloud, instance.instance_id] = _counted(instance, known) if known else _unclaimed(instance, live)
+            seen |= keys
+    for intent in live:
+        if not {(intent.cloud, intent.instance_id), (intent.cloud, intent.name)} & seen:
+            prices[intent.cloud or "", f"intent {intent.name}"] = counted_usd_per_hour(intent)
     burn: dict[str, float] = {}
     for (cloud, _id), price in prices.items():
         burn[cloud] = burn.get(cloud, 0.0) + price
     return burn
+
+
+def dearest(*prices: float | None) -> float:
+    """The highest of the prices that are told, 0 without any: null, negative or no number at all is none."""
+    return max((price for price in prices if price is not None and math.isfinite(price) and price > 0), default=0.0)
+
+
+def counted_usd_per_hour(intent: Intent, listed: Instance | None = None) -> float:
+    """The price at which a launch counts: the dearest of accepted, last known and listed."""
+    told = None if listed is None else listed.price_usd_per_hour
+    return dearest(intent.accepted_usd_per_hour, intent.price_usd_per_hour, told)
+
+
+def _counted(instance: Instance, claims: Iterable[Intent]) -> float:
+    return max(counted_usd_per_hour(intent, instance) for intent in claims)
+
+
+def _unclaimed(instance: Instance, live: Iterable[Intent]) -> float:
+    """What nobody claims and no price is told of costs as much as the dearest that is known of its cloud."""
+    others = [counted_usd_per_hour(intent) for intent in live if intent.cloud == instance.cloud]
+    return dearest(instance.price_usd_per_hour) or max(others, default=0.0)
 
 
 def spendings(burn: Mapping[str, float], day: Mapping[str, float], month: Mapping[str, float]) -> dict[str, Spending]:

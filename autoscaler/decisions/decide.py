@@ -1,14 +1,18 @@
 """What to do about what is seen. A pure function: observed + now -> commands.
 
-The cloud's listing is the truth. No listing (None) means unknown: nothing is bought there, dropped or swept. An
-instance is gone when a good listing omits it. What an intent names is found again by that name (adoption).
+No listing (None) means unknown: nothing is bought there, dropped or swept. An instance is gone when a good listing
+omits it and a second look confirms that (absences.py). What an intent names is found again by that name (adoption), and
+what is listed has to be what was bought (promises.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from autoscaler.decisions.absences import Absence, Lookup, asked_at, confirmed, denied, lookup_due
 from autoscaler.decisions.budget import ALL
+from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
+from autoscaler.decisions.promises import breach
 from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
 
@@ -42,8 +46,9 @@ class Observed:
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
     `tripped` by node type. `drained`: launch, cloud, or all clouds, -> why it, or everything there, must end after its
-    work; `overspent`: cloud, or all clouds, -> why everything there must end at once. `asked_to_end`: launches whose
-    cloud has accepted, in this process, to end their machine.
+    work; `overspent`: cloud, or all clouds, -> why everything there must end at once. `asked_to_end`: (cloud, instance
+    id) of what its cloud has accepted, in this process, to end. `absences` and `lookups`, by launch: which of them
+    lists omit, and what their cloud said when it was asked for one.
     """
 
     intents: Sequence[Intent]
@@ -55,88 +60,48 @@ class Observed:
     tripped: Mapping[str, str] = field(default_factory=dict)
     drained: Mapping[str, str] = field(default_factory=dict)
     overspent: Mapping[str, str] = field(default_factory=dict)
-    asked_to_end: AbstractSet[str] = frozenset()
+    asked_to_end: AbstractSet[tuple[str, str]] = frozenset()
+    absences: Mapping[str, Absence] = field(default_factory=dict)
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Buy:
-    """Buy a machine for this intent, from one of these clouds."""
-
-    name: str
-    clouds: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Wait:
-    """This launch cannot be bought now, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Adopt:
-    """The purchase of unknown outcome has happened: this is its instance."""
-
-    name: str
-    instance: Instance
-
-
-@dataclass(frozen=True)
-class Terminate:
-    """Ask the cloud for the end of an instance. Its launch ends with it, unless it is a `double`.
-
-    `broken`: the machine or its price is to blame, so its offer had better rest.
-    """
-
-    instance: Instance
-    reason: str
-    double: bool = False
-    broken: bool = False
-
-
-@dataclass(frozen=True)
-class Drain:
-    """Let a node take no new work: what runs there may end within the policy's `drain_s`, then the machine goes."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Close:
-    """Nothing of it exists since `at` (unix s; None: now). `failed`: never bought. `broken`: it vanished early."""
-
-    name: str
-    reason: str
-    at: float | None = None
-    failed: bool = False
-    broken: bool = False
-
-
-Command = Buy | Wait | Adopt | Drain | Terminate | Close
+# What is listed, by (cloud, "name" or "id", which).
+_Index = dict[tuple[str, str, str], list[Instance]]
 
 
 def decide(observed: Observed, now: float, policy: Policy) -> list[Command]:
     """The commands that bring what is seen nearer to what is wanted, terminations first."""
-    found = _by_name(observed.listings)
+    found = _index(observed.listings)
     commands = [c for i in observed.intents if i.live for c in _for_intent(observed, found, i, now, policy)]
     commands += _purchases(observed)
     commands += _sweep(observed)
     return sorted(commands, key=lambda command: not isinstance(command, Terminate))
 
 
-def _by_name(listings: Mapping[str, Listing | None]) -> dict[tuple[str, str], list[Instance]]:
-    found: dict[tuple[str, str], list[Instance]] = {}
+def _index(listings: Mapping[str, Listing | None]) -> _Index:
+    """What is listed, by (cloud, "name", name) and by (cloud, "id", id)."""
+    found: _Index = {}
     for cloud, listing in listings.items():
         for instance in listing.instances if listing else ():
-            found.setdefault((cloud, instance.name), []).append(instance)
+            found.setdefault((cloud, "name", instance.name), []).append(instance)
+            found.setdefault((cloud, "id", instance.instance_id), []).append(instance)
     return found
+
+
+def _machines_of(listed: _Index, intent: Intent) -> list[Instance]:
+    """The machines that carry the launch's name, and its own machine whatever it is called now."""
+    cloud, own_id = intent.cloud or "", intent.instance_id or ""
+    named = listed.get((cloud, "name", intent.name), [])
+    return named if any(i.instance_id == own_id for i in named) else [*named, *listed.get((cloud, "id", own_id), [])]
+
+
+def _born(instance: Instance) -> float:
+    return float("inf") if instance.created_at is None else instance.created_at
 
 
 def _for_intent(
     observed: Observed,
-    listed: Mapping[tuple[str, str], Sequence[Instance]],
+    listed: _Index,
     intent: Intent,
     now: float,
     policy: Policy,
@@ -148,19 +113,17 @@ def _for_intent(
         return
     listing = observed.listings.get(intent.cloud)
     if listing is None or not listing.news:
+        if listing is None and _accepted(observed, intent):
+            yield from _unseen(observed, intent, now, policy)
         return
-    if intent.stray:  # its end is asked for by whoever finds it listed
-        if all(instance.instance_id != intent.instance_id for instance in listing.instances):
-            yield Close(intent.name, intent.reason, listing.answered_at)
-        return
-    found = listed.get((intent.cloud, intent.name), ())
+    found = () if intent.stray else _machines_of(listed, intent)
     if not found:
-        if intent.name not in observed.purchasing:
-            yield from _absent(observed, intent, listing, policy)
-        return
-    kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=lambda i: i.created_at))
+        if intent.name in observed.absences and intent.name not in observed.purchasing:
+            yield from _absent(observed, intent, listing, now, policy)
+        return  # the end of what no launch claims is asked for by whoever finds it listed
+    kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=_born))
     for double in found:
-        if double is not kept:
+        if double.instance_id != kept.instance_id:
             yield Terminate(double, "a second machine for the same launch", double=True)
     yield from _present(observed, intent, kept, now, policy)
 
@@ -208,10 +171,11 @@ def _found(reasons: Mapping[str, str], *keys: str) -> str:
     return next((reasons[key] for key in keys if key in reasons), "")
 
 
-def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy) -> Iterator[Command]:
-    """A good listing omits it: gone, unless none has shown it yet and it was bought so lately that it may lag."""
-    since, cloud = intent.answered_at or intent.buying_at or intent.wanted_at, intent.cloud or ""
-    if intent.listed_at is None and listing.as_of - since < policy.lag_s(cloud):
+def _absent(observed: Observed, intent: Intent, listing: Listing, now: float, policy: Policy) -> Iterator[Command]:
+    """A good list omits it. Gone once that is confirmed; what no list has shown yet may still lag."""
+    since, lag_s = asked_at(intent), policy.lag_s(intent.cloud or "")
+    lagging = intent.listed_at is None and listing.as_of - since < lag_s
+    if lagging and not intent.stray:
         return  # a joined or ending one too: closed now, it could appear later and be billed unseen
     never = intent.state is IntentState.BUYING
     lost = "it was never seen in the cloud" if never else "it vanished from the cloud's list"
@@ -220,18 +184,40 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, policy: Policy
         ending = intent.state is IntentState.ENDING
         yield Terminate(_presumed(intent, since), intent.reason if ending else lost, broken=early)
         return
-    yield Close(intent.name, intent.reason or lost, listing.answered_at, never, intent.broken or never or early)
+    absence, accepted = observed.absences[intent.name], _accepted(observed, intent)
+    if confirmed(absence, observed.lookups.get(intent.name), accepted, intent.instance_id is not None, lag_s):
+        # What was to end first, or what no list has shown, may have run until this very list.
+        at = listing.answered_at if accepted or intent.listed_at is None else absence.answered_at
+        yield Close(intent.name, intent.reason or lost, at, never, intent.broken or never or early)
+        return
+    yield from _unseen(observed, intent, now, policy)
+    if intent.instance_id is not None and not intent.stray:  # its deadlines hold, listed or not
+        yield from _present(observed, intent, _presumed(intent, since), now, policy)
+
+
+def _unseen(observed: Observed, intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
+    """Ask for it by its id; without a list that is the second look at what its cloud has accepted to end."""
+    cloud, lookup = intent.cloud or "", observed.lookups.get(intent.name)
+    if observed.listings.get(cloud) is None and lookup is not None and denied(lookup):
+        yield Close(intent.name, intent.reason, lookup.at, broken=intent.broken)
+    elif intent.instance_id is not None and lookup_due(lookup, now, policy.lag_s(cloud)):
+        yield LookUp(intent.name, cloud, intent.instance_id)
+
+
+def _accepted(observed: Observed, intent: Intent) -> bool:
+    """Whether its cloud has accepted to end its machine."""
+    return (intent.cloud or "", intent.instance_id or "") in observed.asked_to_end
 
 
 def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
     """Whether it was sold under an id that no list has shown, and its cloud has not accepted yet to end it."""
     sold = intent.state in (IntentState.BOUGHT, IntentState.ENDING)
-    return sold and intent.listed_at is None and intent.name not in observed.asked_to_end
+    return sold and intent.listed_at is None and not intent.stray and not _accepted(observed, intent)
 
 
 def _presumed(intent: Intent, since: float) -> Instance:
     """The machine of a launch as it was sold, whether or not any list has shown it."""
-    identity = (intent.cloud or "", intent.instance_id or "", intent.name, InstanceStatus.PENDING)
+    identity = (intent.cloud or "", intent.instance_id or "", intent.name, InstanceStatus.UNKNOWN)
     return Instance(*identity, since, intent.price_usd_per_hour or 0.0, machine_id=intent.machine_id)
 
 
@@ -273,7 +259,7 @@ def _costs(intent: Intent, instance: Instance) -> bool:
 
 def _age_s(intent: Intent, instance: Instance, now: float) -> float:
     """Seconds since the purchase by our own clock: a cloud's may be minutes off."""
-    return now - (intent.bought_at or max(instance.created_at, intent.buying_at or 0.0))
+    return now - (intent.bought_at or max(instance.created_at or 0.0, intent.buying_at or intent.wanted_at))
 
 
 def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
@@ -285,7 +271,7 @@ def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> st
     accepted, price = intent.accepted_usd_per_hour, instance.price_usd_per_hour
     if accepted is not None and price > accepted * (1 + policy.price_tolerance):
         return f"it is charged at {price:.4g} USD/h, accepted were {accepted:.4g}"
-    return ""
+    return breach(intent.promise, instance.traits)
 
 
 def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
@@ -299,10 +285,12 @@ def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float,
 
 def _sweep(observed: Observed) -> Iterator[Command]:
     """End what is ours and what nobody claims. A launch claims machines in one cloud: the one it buys from."""
-    claimed = {(intent.cloud, intent.name) for intent in observed.intents if intent.live}
+    live = [intent for intent in observed.intents if intent.live]
+    claimed = {(intent.cloud, intent.name) for intent in live}
+    known = {(intent.cloud, intent.instance_id) for intent in live if not intent.stray}
     for listing in observed.listings.values():
         if listing is None or not listing.news:
             continue
         for instance in listing.instances:
-            if (instance.cloud, instance.name) not in claimed:
+            if (instance.cloud, instance.name) not in claimed and (instance.cloud, instance.instance_id) not in known:
                 yield Terminate(instance, "no launch claims it", double=True)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from autoscaler.fakes.faults import Answer, Call, Fault, Strict
+from autoscaler.fakes.faults import Answer, Call, Fault, Quirk, Spoil, Strict
 
 _PROBLEM = "application/problem+json"
 _FOR_LONG = 1_000_000
@@ -35,10 +35,80 @@ def _faults(on: Call, *answers: Answer, times: int = 1, done: bool = False) -> l
     return [Fault(on=on, answer=answer, times=times, done=done) for answer in answers]
 
 
+def _machine(quirk: Quirk) -> Fault:
+    return Fault(on="create", quirk=quirk)
+
+
+def _next_page(body: str, times: int = 1) -> Fault:
+    return Fault(on="list", answer=Answer(status=200, body=body), times=times)
+
+
+def _lists(spoil: Spoil, says: str, times: int = 1, on: Call = "list") -> Failure:
+    return Failure(says=says, faults=[Fault(on=on, spoil=spoil, times=times)])
+
+
+_ENDLESS_PODS = '{"pods":[],"pagination":{"hasNextPage":true,"nextCursor":"1"}}'
+_ENDLESS_CONTRACTS = '{"success":true,"instances":[],"next_token":"1"}'
 _WENT_WRONG = "Something went wrong. Please try again later or contact support."
 _THREE_WINDOWS = {"RateLimit": '"minute";r=0;t=12, "hour";r=0;t=1812, "day";r=49500;t=45012', "Retry-After": "12"}
 
-RUNPOD_FAILURES = {
+# What both clouds' lists and machines can have, without an error.
+_ODD_ANSWERS = {
+    "F40": _lists("empty", "list is empty once, by mistake"),
+    "F40-half": _lists("half", "list omits every other machine, once"),
+    "F41": _lists("no price", "list tells no price", _FOR_LONG),
+    "F41-zero": _lists("price 0", "list tells a price of 0", _FOR_LONG),
+    "F41-text": _lists("price as text", "list tells a price in words", _FOR_LONG),
+    "F41-nan": _lists("price NaN", "list tells a price that is no number", _FOR_LONG),
+    "F41-negative": _lists("price negative", "list tells a negative price", _FOR_LONG),
+    "F41-absent": _lists("price absent", "list has no field for the price", _FOR_LONG),
+    "F42": Failure(says="a machine is in another country than was sold", faults=[_machine("misplaced")]),
+    "F42-gpu": Failure(says="a machine has another GPU than was sold", faults=[_machine("other_gpu")]),
+    "F42-no-gpu": Failure(says="a machine has no GPU", faults=[_machine("no_gpu")]),
+    "F43": _lists("status unknown", "list has a status that is not published", _FOR_LONG),
+    "F43-null": _lists("status null", "list has no status", _FOR_LONG),
+    "F44": _lists("stranger", "list has rows of somebody else's that cannot be read", _FOR_LONG),
+    "F44-created": _lists("not created", "list does not tell when machines were created", _FOR_LONG),
+    "F44-types": _lists("wrong types", "list has every field but id and name of a wrong kind", _FOR_LONG),
+    "F44-unnamed": _lists("unnamed", "list has no names that can be read", 30),
+    "F44-no-id": _lists("no id", "list has no ids", 30),
+    "F44-twice": _lists("twice", "list has every row twice", _FOR_LONG),
+    "F44-offers": _lists("wrong types", "offers have fields of a wrong kind", _FOR_LONG, on="offers"),
+    "F48": Failure(
+        says="the account's list has retired: 200 and no success",
+        faults=_faults("list", Answer(status=200, body='{"success":false}'), times=_FOR_LONG),
+    ),
+    "F48-blank": Failure(
+        says="the account's list has retired: 200 and an empty text",
+        faults=_faults("list", Answer(status=200, body='""'), times=_FOR_LONG),
+    ),
+    "F48-nothing": Failure(
+        says="the account's list has retired: 200 and no body",
+        faults=_faults("list", Answer(status=200, body=""), times=_FOR_LONG),
+    ),
+    "F48-null": Failure(
+        says="the account's list has retired: 200 and null",
+        faults=_faults("list", Answer(status=200, body="null"), times=_FOR_LONG),
+    ),
+}
+RUNPOD_FAILURES = _ODD_ANSWERS | {
+    "F42-trust": Failure(says="a pod is on a community host, sold as secure", faults=[_machine("community")]),
+    "F45": Failure(
+        says="the key may not create pods", faults=_faults("create", problem(403, "access denied"), times=_FOR_LONG)
+    ),
+    "F45-pool": Failure(
+        says="the account may not use this pool",
+        faults=_faults("create", problem(403, "Your account cannot access the requested pool.")),
+    ),
+    "F46": Failure(says="create answers after 9 s", faults=[Fault(on="create", hang_s=9.0, done=True)]),
+    "F49": Failure(
+        says="every page of the list names a next one",
+        faults=[_next_page(_ENDLESS_PODS.replace("1", str(page))) for page in range(1, 151)],
+    ),
+    "F49-again": Failure(
+        says="every page of the list names itself as the next one",
+        faults=[_next_page(_ENDLESS_PODS, 150)],
+    ),
     "F1": Failure(
         says="create finds no capacity, which only the prose of a 400 tells",
         faults=_faults("create", problem(400, "There are no longer any instances available with these requirements.")),
@@ -115,7 +185,30 @@ def _too_frequent(threshold_s: float) -> Answer:
 
 _NO_ASK = "error 404/3603: no_such_ask Instance type by id 5000001 is not available."
 _UNREADABLE = Answer(status=200, body='{"success": tr')
-VASTAI_FAILURES = {
+VASTAI_FAILURES = _ODD_ANSWERS | {
+    "F45": Failure(
+        says="the key may not rent",
+        faults=_faults("create", refusal(403, "not_authorized", "This key lacks the permission instance_write.")),
+    ),
+    "F46": RUNPOD_FAILURES["F46"],
+    "F49": Failure(
+        says="every page of the list names a next one",
+        faults=[_next_page(_ENDLESS_CONTRACTS.replace("1", str(page))) for page in range(1, 251)],
+    ),
+    "F49-again": Failure(
+        says="every page of the list names itself as the next one",
+        faults=[_next_page(_ENDLESS_CONTRACTS, 250)],
+    ),
+    "V9": Failure(
+        says="list answers null for the instances once all are destroyed",
+        faults=_faults("list", Answer(status=200, body='{"success":true,"instances":null}'), times=_FOR_LONG),
+    ),
+    "V9-counted": Failure(
+        says="list answers null for the instances and counts none",
+        faults=_faults(
+            "list", Answer(status=200, body='{"success":true,"instances":null,"total_instances":0}'), times=_FOR_LONG
+        ),
+    ),
     "V3": Failure(
         says="DELETE answers 404 auth_error and does nothing",
         faults=_faults("terminate", refusal(404, "auth_error", "Invalid user key")),

@@ -4,10 +4,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Call = Literal["create", "list", "terminate", "offers", "logs", "any"]
+Call = Literal["create", "list", "get", "terminate", "offers", "logs", "any"]
 Quirk = Literal[
     "never_listed", "stuck", "no_runtime", "image_missing", "oci_error", "exits", "unknown", "offline", "stopped",
-    "misplaced", "refused_contract",
+    "misplaced", "refused_contract", "community", "no_gpu", "other_gpu",
+]  # fmt: skip
+# How the rows of an answer are spoiled: the first one, every other one or all.
+Spoil = Literal[
+    "empty", "half", "twice", "stranger", "unnamed", "no id", "no price", "price 0", "price as text", "price NaN",
+    "price negative", "price absent", "not created", "status null", "status unknown", "wrong types",
 ]  # fmt: skip
 
 
@@ -30,7 +35,8 @@ class Fault(Strict):
     """Goes wrong in the next `times` calls of a kind.
 
     `done`: what is asked for is done all the same. `cut`: the connection breaks within the answer. `hang_s`: seconds
-    before the answer. `quirk`: how the machine behaves that the call creates.
+    before the answer. `quirk`: how the machine behaves that the call creates. `spoil`: what is wrong with the rows
+    that the call lists.
     """
 
     on: Call
@@ -40,6 +46,7 @@ class Fault(Strict):
     cut: bool = False
     hang_s: float = 0.0
     quirk: Quirk | None = None
+    spoil: Spoil | None = None
     price_factor: float = 1.0
 
 

@@ -29,14 +29,17 @@ from autoscaler.fakes.runpod_models import (
     PodAction,
     Tier,
     Version,
+    delivered,
     pod_view,
     status_of,
 )
 from autoscaler.fakes.serving import serve
+from autoscaler.fakes.spoiled_rows import Fields, spoiled
 
 # A log is followed until the reader goes away, or for so long.
 _LOG_STREAM_S = 30.0
 _MAX_BODY_BYTES, _MAX_VARIABLES, _MAX_COUNT = 102_400, 50, 8
+FIELDS = Fields("id", "name", "status", "createdAt", "cost")
 NO_CAPACITY = "There are no longer any instances available with the requested specifications."
 
 
@@ -115,13 +118,15 @@ def _add_pod_routes(app: FastAPI, account: Account) -> None:
     @app.get("/v2/pods")
     async def list_pods(query: Annotated[ListQuery, Query()], authorization: Annotated[str, Header()] = "") -> Response:
         _allow(account, authorization)
-        return await perform(account, "list", lambda _fault: _page(account, query.cursor))
+        return await perform(account, "list", lambda fault: _page(account, query.cursor, fault))
 
 
 def _add_single_pod_routes(app: FastAPI, account: Account) -> None:
     @app.get("/v2/pods/{pod_id}")
     async def get_pod(pod_id: str, authorization: Annotated[str, Header()] = "") -> Response:
-        return JSONResponse(pod_view(account, _pod(account, pod_id, authorization)))
+        return await perform(
+            account, "get", lambda _fault: JSONResponse(pod_view(account, _pod(account, pod_id, authorization)))
+        )
 
     @app.delete("/v2/pods/{pod_id}")
     async def terminate(pod_id: str, authorization: Annotated[str, Header()] = "") -> Response:
@@ -150,7 +155,7 @@ def _add_catalogue_route(app: FastAPI, account: Account) -> None:
         if query.include and not query.product:
             raise Problem(400, "Bad Request", "include=AVAILABILITY requires product")
         shown = [_gpu_view(account, gpu_id, query) for gpu_id in PRICES]
-        return await perform(account, "offers", lambda _fault: JSONResponse({"gpus": shown}))
+        return await perform(account, "offers", lambda fault: _catalogue(shown, fault))
 
 
 def _limits(account: Account, windows: RateWindows) -> tuple[dict[str, str], bool]:
@@ -205,7 +210,7 @@ def _create(account: Account, body: CreatePod, fault: Fault | None) -> Response:
         offer_id=stock,
         price_usd_per_hour=_price(account, body.cloud, body.gpu.id) * body.gpu.count,
         created_at=account.now(),
-        request=body.model_dump() | {"placed": placed},
+        request=body.model_dump() | delivered(body, quirk) | {"placed": placed},
     )
     account.create(machine, fault)
     if account.behaviour.containers:
@@ -232,10 +237,11 @@ def _price(account: Account, tier: str, gpu_id: str) -> float:
     return account.price(f"{tier}/{gpu_id}", published) if published else 0.0
 
 
-def _page(account: Account, cursor: str) -> Response:
+def _page(account: Account, cursor: str, fault: Fault | None) -> Response:
     pods, size = account.listed(), account.behaviour.page_size
     first = int(cursor) if cursor.isdecimal() else 0
-    body: dict[str, Any] = {"pods": [pod_view(account, pod) for pod in pods[first : first + size]]}
+    rows = [pod_view(account, pod) for pod in pods[first : first + size]]
+    body: dict[str, Any] = {"pods": spoiled(rows, fault.spoil, FIELDS) if fault and fault.spoil else rows}
     if account.behaviour.paginates:
         more = first + size < len(pods)
         body["pagination"] = {"nextCursor": str(first + size) if more else None, "hasNextPage": more}
@@ -261,6 +267,10 @@ def _logs(account: Account, machine: Machine) -> Response:
         await asyncio.sleep(_LOG_STREAM_S)
 
     return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def _catalogue(gpus: list[dict[str, Any]], fault: Fault | None) -> Response:
+    return JSONResponse({"gpus": spoiled(gpus, fault.spoil, FIELDS) if fault and fault.spoil else gpus})
 
 
 def _gpu_view(account: Account, gpu_id: str, query: CatalogueQuery) -> dict[str, Any]:

@@ -71,6 +71,16 @@ class PodAction(Strict):
     action: Literal["start", "stop", "restart", "terminate"]
 
 
+def delivered(body: CreatePod, quirk: str | None) -> dict[str, Any]:
+    """In what the pod differs from what was asked for."""
+    wrong: dict[str, dict[str, Any]] = {
+        "community": {"cloud": "COMMUNITY"},
+        "no_gpu": {"gpu": {"id": body.gpu.id, "count": 0}},
+        "other_gpu": {"gpu": {"id": "NVIDIA RTX A2000", "count": body.gpu.count}},
+    }
+    return dict(wrong.get(quirk or "", {}))
+
+
 def status_of(account: Account, machine: Machine) -> str:
     """The pod's status by its age and what ails it."""
     age_s, behaviour = account.age_s(machine), account.behaviour

@@ -18,9 +18,11 @@ from autoscaler.fakes.control import add_control_routes, perform
 from autoscaler.fakes.failures import VASTAI_FAILURES
 from autoscaler.fakes.faults import Call, Fault
 from autoscaler.fakes.serving import serve
+from autoscaler.fakes.spoiled_rows import Fields, spoiled
 from autoscaler.fakes.vastai_models import Rent, found, instance_view, offers, priced
 
 _THRESHOLD_S: dict[Call, float] = {"create": 4.5, "list": 1.0, "terminate": 3.0}
+FIELDS = Fields("id", "label", "actual_status", "start_date", "dph_total")
 _PAGE, _DEFAULT_DISK_GB = 25, 8.0
 
 
@@ -80,7 +82,7 @@ def _add_market_routes(app: FastAPI, account: Account, turnstile: Turnstile, con
 
     @app.post("/api/v0/bundles/", dependencies=[allowed])
     async def search(query: Annotated[dict[str, Any], Body()]) -> Response:
-        return await perform(account, "offers", lambda _fault: _search(account, query))
+        return await perform(account, "offers", lambda fault: _search(account, query, fault))
 
     @app.put("/api/v0/asks/{ask_id}/", dependencies=[allowed])
     async def rent(ask_id: int, body: Rent) -> Response:
@@ -99,7 +101,12 @@ def _add_instance_routes(app: FastAPI, account: Account, turnstile: Turnstile) -
     @app.get("/api/v1/instances/", dependencies=[allowed])
     async def list_page(request: Request) -> Response:
         turnstile.enter("list")
-        return await perform(account, "list", lambda _fault: _page(account, dict(request.query_params)))
+        return await perform(account, "list", lambda fault: _page(account, dict(request.query_params), fault))
+
+    @app.get("/api/v0/instances/{contract}/", dependencies=[allowed])
+    async def show(contract: int) -> Response:
+        machine = next((m for m in account.alive() if m.machine_id == str(contract)), None)
+        return await perform(account, "get", lambda _fault: _show(account, machine))
 
     @app.delete("/api/v0/instances/{contract}/")
     async def destroy(contract: int, request: Request) -> Response:
@@ -129,7 +136,7 @@ def _for_rent(account: Account) -> list[dict[str, Any]]:
     return [offer | {"dph_base": account.price(offer_id, offer["dph_base"])} for offer_id, offer in free]
 
 
-def _search(account: Account, query: dict[str, Any]) -> Response:
+def _search(account: Account, query: dict[str, Any], fault: Fault | None) -> Response:
     disk = float(query.get("allocated_storage", _DEFAULT_DISK_GB))
     try:
         met = [offer for each in _for_rent(account) if found(offer := priced(each, disk), query)]
@@ -137,7 +144,8 @@ def _search(account: Account, query: dict[str, Any]) -> Response:
             met.sort(key=operator.itemgetter(name), reverse=direction == "desc")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise Refusal(400, "invalid_request", f"Error in query: {error}") from None
-    return JSONResponse({"offers": met[: int(query.get("limit", 64))]})
+    offers = met[: int(query.get("limit", 64))]
+    return JSONResponse({"offers": spoiled(offers, fault.spoil, FIELDS) if fault and fault.spoil else offers})
 
 
 def _rent(account: Account, ask_id: int, contract: int, body: Rent, fault: Fault | None) -> Response:
@@ -166,7 +174,7 @@ def _rent(account: Account, ask_id: int, contract: int, body: Rent, fault: Fault
     return JSONResponse({"success": True, "new_contract": contract})
 
 
-def _page(account: Account, query: dict[str, str]) -> Response:
+def _page(account: Account, query: dict[str, str], fault: Fault | None) -> Response:
     unknown = query.keys() - {"limit", "after_token", "order_by", "select_cols", "select_filters"}
     if unknown:
         raise Refusal(400, "invalid_request", f"Error in query parameters: {', '.join(unknown)}")
@@ -174,15 +182,22 @@ def _page(account: Account, query: dict[str, str]) -> Response:
     machines = account.listed()
     rest = [machine for machine in machines if int(machine.machine_id) > after]
     page = rest[:size]
+    rows = [instance_view(account, machine) for machine in page]
     return JSONResponse(
         {
             "success": True,
             "instances_found": len(page),
             "total_instances": len(machines),
             "next_token": page[-1].machine_id if len(rest) > size else None,
-            "instances": [instance_view(account, machine) for machine in page],
+            "instances": spoiled(rows, fault.spoil, FIELDS) if fault and fault.spoil else rows,
         }
     )
+
+
+def _show(account: Account, machine: Machine | None) -> Response:
+    if machine is None:
+        raise Refusal(404, "no_such_instance", "Instance not found")
+    return JSONResponse({"instances": instance_view(account, machine)})
 
 
 def _destroy(account: Account, machine: Machine | None) -> Response:

@@ -133,7 +133,7 @@ def state_of(account: Account, machine: Machine) -> tuple[str | None, str]:
 def instance_view(account: Account, machine: Machine) -> dict[str, Any]:
     """An instance as the list shows it."""
     status, said = state_of(account, machine)
-    offer = machine.request["offer"]
+    offer, quirk = machine.request["offer"], machine.quirk
     return {
         "id": int(machine.machine_id),
         "label": machine.name,
@@ -147,9 +147,9 @@ def instance_view(account: Account, machine: Machine) -> dict[str, Any]:
         "image_runtype": machine.request["runtype"],
         "machine_id": offer["machine_id"],
         "host_id": offer["host_id"],
-        "gpu_name": offer["gpu_name"],
-        "num_gpus": 1,
-        "geolocation": offer["geolocation"],
+        "gpu_name": "RTX A2000" if quirk == "other_gpu" else offer["gpu_name"],
+        "num_gpus": 0 if quirk == "no_gpu" else 1,
+        "geolocation": "Texas, US" if quirk == "misplaced" else offer["geolocation"],
         "start_date": machine.created_at,
         "dph_base": offer["dph_base"],
         "dph_total": machine.price_usd_per_hour,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoscaler.decisions.budget import counted_usd_per_hour, dearest
+from autoscaler.decisions.promises import learned
 from autoscaler.fleet.ledger import Ledger, spent_by_live_usd
 from autoscaler.fleet.measures import Measures, outcome, tell
 from autoscaler.names import launch_name, stray_name
@@ -53,7 +55,8 @@ class Launches:
         name = stray_name(instance.name, instance.instance_id)
         if name in self._live:
             return
-        now, since = self._clock(), instance.created_at
+        now = self._clock()
+        since = now if instance.created_at is None else instance.created_at
         earlier = self._ledger.find(instance.name)
         if earlier is not None and earlier.instance_id == instance.instance_id and earlier.bought_at is not None:
             since = max(since, earlier.ended_at or since)  # its launch is charged until then
@@ -66,7 +69,7 @@ class Launches:
             cloud=instance.cloud,
             instance_id=instance.instance_id,
             machine_id=instance.machine_id,
-            price_usd_per_hour=instance.price_usd_per_hour,
+            price_usd_per_hour=self._price_of(instance, earlier),
             bought_at=since,
             reason=why,
             ending_at=now,
@@ -77,6 +80,11 @@ class Launches:
         self._billed = None
         _log.warning("%s", sentence, extra={"instance": name, "cloud": instance.cloud})
 
+    def _price_of(self, instance: Instance, earlier: Intent | None) -> float:
+        """What nobody claims costs as its launch did and, where no price is told, as the dearest of its cloud."""
+        told = instance.price_usd_per_hour if earlier is None else counted_usd_per_hour(earlier, instance)
+        return dearest(told) or dearest(*(counted_usd_per_hour(i) for i in self.live() if i.cloud == instance.cloud))
+
     def change(self, name: str, sentence: str, **values: Any) -> Intent:
         """Write a live launch with other `values`, and why."""
         before = self._live[name]
@@ -86,16 +94,18 @@ class Launches:
         return changed
 
     def listed(self, listings: Mapping[str, Listing | None]) -> None:
-        """Write down which launches their clouds show for the first time: what such a list omits later is gone.
+        """Write down what lists tell for the first time: that a launch is there, and a higher price than was known.
 
         A restart must not forget it, or the bill of what vanished shortly before would last until no list can lag.
         """
-        shown = {
-            (cloud, machine.name) for cloud, listing in listings.items() if listing for machine in listing.instances
-        }
         for intent in self.live():
-            if intent.listed_at is None and (intent.cloud, intent.name) in shown:
-                self.change(intent.name, f"{intent.cloud} lists it", listed_at=self._clock())
+            listing = listings.get(intent.cloud or "")
+            news = learned(intent, listing.instances, self._clock()) if listing and listing.news else {}
+            if "price_usd_per_hour" in news:
+                charged = f"{intent.cloud} charges {news['price_usd_per_hour']:.4g} USD/h for it"
+                self.change(intent.name, charged, **news)
+            elif news:
+                self.change(intent.name, f"{intent.cloud} lists it", **news)
 
     def waits(self, name: str, reason: str) -> None:
         """Why this launch is not bought yet; written when the reason is another one."""

@@ -4,7 +4,7 @@ Launches are kept for ever; of the sentences about them, the newest EVENT_ROWS.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from autoscaler.decisions.selection import Experience
 from autoscaler.fleet.sentences import NAME_CHARACTERS, SENTENCE_BYTES, printable
-from autoscaler.types import STRAY, Intent, IntentState
+from autoscaler.types import STRAY, Intent, IntentState, Promise, Trust
 
 _SAMPLE = 20
 # Weeks of a busy fleet. A sentence is at most SENTENCE_BYTES long, so all of them take less than 20 MB of a volume of
@@ -72,6 +72,7 @@ intents = Table(
     Column("broken", Boolean, nullable=False),
     Column("ending_at", Float),
     Column("listed_at", Float),
+    Column("promise", JSON),
 )
 
 events = Table(
@@ -241,10 +242,20 @@ def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[
 
 def _row(intent: Intent) -> dict[str, Any]:
     values = {name: getattr(intent, name) for name in _FIELDS}
-    told = {"reason": printable(intent.reason, _REASON_BYTES)}
-    return values | told | {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
+    plain = {"state": intent.state.value, "tags": dict(intent.tags), "phases": dict(intent.phases)}
+    return values | plain | {"promise": asdict(intent.promise), "reason": printable(intent.reason, _REASON_BYTES)}
 
 
 def _intent(row: Any) -> Intent:
     values = {name: getattr(row, name) for name in _FIELDS}
-    return Intent(**values | {"state": IntentState(row.state)})
+    return Intent(**values | {"state": IntentState(row.state), "promise": _promise(row.promise)})
+
+
+def _promise(written: Mapping[str, Any] | None) -> Promise:
+    """Launches of an AIMA that did not write it down have none."""
+    if not written:
+        return Promise()
+    trust = written["trust"]
+    return Promise(
+        tuple(written["regions"]), None if trust is None else Trust(trust), written["gpu"], written["gpu_count"]
+    )

@@ -32,7 +32,7 @@ class Measures:
         """A launch is over, with one of OUTCOMES: after it had joined, by its machine's fault, or without a use."""
 
     def cloud_failed(self, cloud: str, cause: str) -> None:
-        """A call to a cloud failed; `cause` is one of CAUSES."""
+        """A call to a cloud failed, or a row of its answer is odd; `cause` is one of CAUSES."""
 
     def ticked(self, at: float) -> None:
         """A round of the reconciler ended well, at `at` (unix seconds)."""
@@ -55,7 +55,9 @@ _KINDS: tuple[type[Exception], ...] = (
     ApiRetired,
     CloudError,
 )
-CAUSES = ("timeout", *(_word(kind) for kind in _KINDS), "defect")
+# What a good answer can contain: rows that cannot be read, and machines in a status that AIMA does not know.
+ODDITIES = ("unreadable_row", "unknown_status")
+CAUSES = ("timeout", *(_word(kind) for kind in _KINDS), "defect", *ODDITIES)
 
 
 def cause_of(error: Exception) -> str:

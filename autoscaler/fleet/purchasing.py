@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions import budget
+from autoscaler.decisions.promises import promise_of
 from autoscaler.decisions.quarantine import Holds
 from autoscaler.decisions.selection import Choice, Ranking, rank
 from autoscaler.errors import CloudStopped, NoCapacity, RateLimited, message_of
@@ -87,9 +88,9 @@ class Purchasing:
             state=state,
             instance_id=instance.instance_id,
             machine_id=instance.machine_id or intent.machine_id,
-            bought_at=min(max(instance.created_at, intent.buying_at or 0.0), now),  # a cloud's clock may be off
+            bought_at=min(max(instance.created_at or 0.0, intent.buying_at or now), now),  # a cloud's clock may be off
             answered_at=now,
-            price_usd_per_hour=instance.price_usd_per_hour,
+            price_usd_per_hour=budget.counted_usd_per_hour(intent, instance),
         )
 
     def identified(self, name: str, instance_id: str) -> None:
@@ -106,7 +107,7 @@ class Purchasing:
     async def _try(self, name: str, node_type: NodeType, choice: Choice, ranking: Ranking) -> str:
         """One purchase; why, when surely nothing was bought, else ""."""
         offer = choice.offer
-        self._write_ahead(name, choice, ranking)
+        self._write_ahead(name, node_type, choice, ranking)
         try:
             instance = await self._create(name, node_type, offer)
         except _REFUSED as error:
@@ -119,7 +120,7 @@ class Purchasing:
             self.bought(name, instance, f"bought from {offer.cloud} at {instance.price_usd_per_hour:.4g} USD/h")
         return ""
 
-    def _write_ahead(self, name: str, choice: Choice, ranking: Ranking) -> None:
+    def _write_ahead(self, name: str, node_type: NodeType, choice: Choice, ranking: Ranking) -> None:
         offer = choice.offer
         self._launches.change(
             name,
@@ -136,6 +137,7 @@ class Purchasing:
             buying_at=self._clock(),
             answered_at=None,
             listed_at=None,
+            promise=promise_of(node_type, offer),
         )
 
     async def _create(self, name: str, node_type: NodeType, offer: Offer) -> Instance:
@@ -149,7 +151,7 @@ class Purchasing:
             equipment.image,
             equipment.start_command,
         )
-        async with asyncio.timeout(self._pace.call_timeout_s):
+        async with asyncio.timeout(self._pace.purchase_timeout_s):
             return await self._providers[offer.cloud].create_instance(request)
 
     def _refused(self, name: str, offer: Offer, error: Exception) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions import budget, races
-from autoscaler.decisions.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
+from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
+from autoscaler.decisions.decide import Observed, Policy, decide
 from autoscaler.decisions.quarantine import Breaker, Holds
 from autoscaler.errors import Draining, UnknownNodeType, message_of
 from autoscaler.fleet.launches import Launches
@@ -15,6 +16,7 @@ from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.measures import Measures
 from autoscaler.fleet.node_activity import Activities
 from autoscaler.fleet.purchasing import Purchasing, Terms
+from autoscaler.fleet.second_looks import SecondLooks
 from autoscaler.fleet.sentences import printable
 from autoscaler.fleet.view import instance_view, spending_view
 from autoscaler.fleet.watch import Pace, Watch
@@ -52,10 +54,11 @@ class Reconciler:
         self.purchasing = Purchasing(
             self._providers, self._launches, ledger, self._holds, self._watch, clock, equip, terms, self._pace
         )
+        self._second_looks = SecondLooks(self._providers, self._launches, self._watch, clock, self._pace)
         self._activities = Activities(clock)
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
-        self._wake = asyncio.Event()
-        self._ticking = asyncio.Lock()
+        self._wake, self._ticking = asyncio.Event(), asyncio.Lock()
+        self.billed_s = self._launches.billed_s
 
     def launch(self, node_type: str, count: int, tags: Mapping[str, str], call_id: str) -> list[str]:
         """Write down `count` new intents and buy soon. A call repeated with its `call_id` gives the same names.
@@ -155,8 +158,8 @@ class Reconciler:
         async with self._ticking:
             listings = await self._watch.look()
             self._launches.listed(listings)
-            now = self._clock()
-            spendings = self.purchasing.spendings()
+            self._second_looks.observe(self._launches.live(), listings)
+            now, spendings = self._clock(), self.purchasing.spendings()
             observed = Observed(
                 intents=self._launches.live(),
                 listings=listings,
@@ -168,6 +171,8 @@ class Reconciler:
                 drained=budget.drains(self._budgets, spendings) | budget.too_many(self._budgets, self._launches.live()),
                 overspent=budget.overspent(self._budgets, spendings),
                 asked_to_end=self._watch.ending(),
+                absences=self._second_looks.absences,
+                lookups=self._second_looks.lookups,
             )
             for warning in budget.warnings(self._budgets, spendings):
                 self._launches.note("budget", warning, warning.split(" of the ")[1])
@@ -182,13 +187,9 @@ class Reconciler:
         self.purchasing.stopped = True
         self.terminate([intent.name for intent in self._launches.live()], "the cluster is stopping")
         async with asyncio.timeout(timeout_s):
-            while self._launches.live() or not await self._nothing_listed():
+            while self._launches.live() or any(x is None or x.instances for x in (await self._watch.look()).values()):
                 await self.tick()
                 await asyncio.sleep(0.1)
-
-    async def _nothing_listed(self) -> bool:
-        listings = (await self._watch.look()).values()
-        return all(listing is not None and not listing.instances for listing in listings)
 
     def _tripped(self, now: float) -> dict[str, str]:
         """Node types whose launches fail one after the other."""
@@ -211,6 +212,8 @@ class Reconciler:
             self._launches.drain(command.name, command.reason)
         elif isinstance(command, Terminate):
             self._end(command)
+        elif isinstance(command, LookUp):
+            self._start(("look up", command.name), self._second_looks.ask(command))
         else:
             self._close(command)
 
@@ -277,24 +280,19 @@ class Reconciler:
             self._rest(intent, command.reason)
         self._launches.close(command.name, command.reason, command.at, command.failed, command.broken)
         self._activities.forget(command.name)
-        self._watch.forget(command.name)
-
-    def billed_s(self) -> dict[tuple[str, str], float]:
-        """See `Launches.billed_s`."""
-        return self._launches.billed_s()
+        self._watch.forget(intent)
 
     def fleet(self) -> dict[str, Any]:
         """A JSON-able view: all that lives and the latest launches, money, troubled clouds and the latest events."""
         now, spendings = self._clock(), self.purchasing.spendings()
+        usual = (self._ledger.usual_boot_s(cloud) for cloud in self._providers)
         # However old it is, what may be billed is shown.
         known = {i.name: i for i in (*self._ledger.recent(), *self._launches.live())}
         shown = sorted(known.values(), key=lambda i: i.wanted_at)
         return {
             "instances": [instance_view(i, now, self._activities.busy_with(i.name)) for i in shown],
             "clouds": sorted({cloud for node_type in self._node_types.values() for cloud in node_type.clouds}),
-            "usual_boot_s": next(
-                (usual for cloud in self._providers if (usual := self._ledger.usual_boot_s(cloud)) is not None), None
-            ),
+            "usual_boot_s": next((boot_s for boot_s in usual if boot_s is not None), None),
             "degraded": self._watch.degraded(),
             "holds": self._holds.view(now),
             "spending": spending_view(self._budgets, spendings),

@@ -10,13 +10,15 @@ from autoscaler.decisions.quarantine import Holds
 from autoscaler.errors import CloudError, CloudStopped, RateLimited, message_of
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.measures import cause_of
-from autoscaler.types import Instance, Listing
+from autoscaler.types import Instance, InstanceStatus, Intent, Listing
 
 _log = logging.getLogger(__name__)
 # How the sentence about a cloud begins that refuses until a person has mended it.
 STOPPED = "STOPPED"
 # Between two listings of a cloud that is asked out of turn.
 _LEAST_S = 1.0
+# So many odd rows of one cloud are written to the log, the others are counted.
+_MAX_ODDITIES = 20
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,15 @@ class Pace:
     """How clouds are asked, in seconds.
 
     `list_every_s`: cloud -> between two listings (0: with every tick). `patience_s`: how long a tick waits for what is
-    slow before it goes on without. `call_timeout_s`: when a call is given up. `offers_fresh_s`: how long offers are
+    slow before it goes on without. `call_timeout_s`: when a call is given up; `purchase_timeout_s`: when a purchase is,
+    from when on it is unclear what was bought. `offers_fresh_s`: how long offers are
     reused. `stopped_retry_s`: how soon a cloud that refuses altogether is tried again.
     """
 
     list_every_s: Mapping[str, float]
     patience_s: float = 2.0
     call_timeout_s: float = 20.0
+    purchase_timeout_s: float = 65.0
     offers_fresh_s: float = 10.0
     stopped_retry_s: float = 300.0
 
@@ -63,7 +67,8 @@ class Watch:
         self._seen = {cloud: _Seen() for cloud in providers}
         self._troubles: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
         self._paused_until: dict[str, float] = {}
-        self._asked_to_end: dict[str, str] = {}
+        self._asked_to_end: set[tuple[str, str]] = set()
+        self._oddities: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
 
     async def look(self) -> dict[str, Listing | None]:
         """Each cloud's list, or None where nothing is known: it failed, is paused, or has not answered yet."""
@@ -84,17 +89,18 @@ class Watch:
 
     def asked_to_end(self, instance: Instance) -> None:
         """Look once, soon, whether it has ended, so that the ledger's seconds are the cloud's; later in turn."""
-        if self._asked_to_end.get(instance.name) != instance.instance_id:
-            self._asked_to_end[instance.name] = instance.instance_id
+        if (key := (instance.cloud, instance.instance_id)) not in self._asked_to_end:
+            self._asked_to_end.add(key)
             self.list_soon(instance.cloud)
 
-    def ending(self) -> frozenset[str]:
-        """Launches whose cloud has accepted to end their machine."""
+    def ending(self) -> frozenset[tuple[str, str]]:
+        """What clouds have accepted to end, by (cloud, instance id)."""
         return frozenset(self._asked_to_end)
 
-    def forget(self, name: str) -> None:
-        """The launch of this name is over."""
-        self._asked_to_end.pop(name, None)
+    def forget(self, intent: Intent | None) -> None:
+        """The launch is over, if there was one."""
+        if intent is not None:
+            self._asked_to_end.discard((intent.cloud or "", intent.instance_id or ""))
 
     def last_good(self) -> dict[str, tuple[Instance, ...]]:
         """What each cloud listed when it last answered well."""
@@ -143,7 +149,8 @@ class Watch:
         async with asyncio.timeout(self._pace.call_timeout_s):
             instances = await self._providers[cloud].list_instances()
         # Timed here: the answers of all clouds are looked at together, when the slowest has had its patience.
-        return Listing(tuple(instances), as_of, answered_at=self._clock())
+        skipped = tuple(self._providers[cloud].skipped_rows())
+        return Listing(tuple(instances), as_of, answered_at=self._clock(), skipped=skipped)
 
     def _harvest(self, cloud: str, seen: _Seen) -> Listing | None:
         """The answer, if there is one; between two listings the last good one again, as no news."""
@@ -165,6 +172,26 @@ class Watch:
         seen.good, seen.failures = True, 0
         seen.last_good = task.result()
         self.recovered(cloud, "list")
+        self._show_oddities(cloud, seen.last_good)
         if not seen.last_good.instances:
             self.recovered(cloud, "end")
         return seen.last_good
+
+    def _show_oddities(self, cloud: str, listing: Listing) -> None:
+        """Show what a good list has that cannot be read or is not known, each once, as long as it is there."""
+        rows = {f"unreadable_row {i} {r.name} {r.instance_id}": str(r) for i, r in enumerate(listing.skipped)}
+        unknown = [i for i in listing.instances if i.status is InstanceStatus.UNKNOWN]
+        odd = rows | {f"unknown_status {i.name} {i.instance_id}": f"{i.name}: {i.detail}" for i in unknown}
+        for key in odd.keys() - self._oddities[cloud].keys():
+            self._launches.measures.cloud_failed(cloud, key.split()[0])
+            if len(self._oddities[cloud]) < _MAX_ODDITIES:
+                _log.warning("%s lists what AIMA does not know: %s", cloud, odd[key], extra={"cloud": cloud})
+        self._oddities[cloud] = odd
+        self._troubles[cloud].pop("rows", None)
+        if odd:
+            told = "; ".join([*odd.values()][:3])
+            more = f", and {len(odd) - 3} more" if len(odd) > 3 else ""
+            self._troubles[cloud]["rows"] = f"it lists what AIMA cannot read or does not know: {told}{more}"
+            self._launches.note(cloud, self._troubles[cloud]["rows"], "rows")
+        else:
+            self._launches.forget_note(cloud, "rows")

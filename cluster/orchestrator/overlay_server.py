@@ -1,6 +1,7 @@
 """The overlay as the orchestrator uses it: the hub, who may come in, and what a machine is told before and after."""
 
 import asyncio
+import math
 import os
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Gateway:
             "drain_s": self._settings.scaling.drain_s,
             "ray": self._settings.ray.model_dump(mode="json"),
             "silence_s": self._settings.overlay.silence_s,
-            "needs_gpu": bool(shape.gpus) and rented and self._settings.overlay.check_gpu,
+            "gpus_to_check": _gpus_paid_for(shape.gpus, launch) if rented and self._settings.overlay.check_gpu else 0,
             "object_store_bytes": OBJECT_STORE_BYTES,
             "ray_start_flags": [
                 f"--address={self._card.address.gcs_address}",
@@ -134,6 +135,11 @@ class Gateway:
                 *address.ray_start_flags(),
             ],
         }
+
+
+def _gpus_paid_for(needed: float, launch: Intent) -> int:
+    """All of the machine's, which may have more than its node type needs; 0 for a node type without any."""
+    return max(math.ceil(needed), launch.promise.gpu_count) if needed else 0
 
 
 def _labels(launch: Any) -> str:

@@ -84,7 +84,7 @@ class Rented:
 
     async def _work(self, grant: Mapping[str, Any]) -> None:
         connection = asyncio.create_task(self.spoke.stay(float(grant["grace_s"])))
-        if why := await asyncio.to_thread(unfit, bool(grant["needs_gpu"])):
+        if why := await asyncio.to_thread(unfit, int(grant["gpus_to_check"])):
             await self._say_last("unfit", why)
             raise Ending(f"it is unfit: {why}")
         self._hear_phases()

@@ -12,7 +12,7 @@ from tests.chaos.stage import Stage
 
 _FAILURES: Mapping[str, Mapping[str, Failure]] = {"runpod": RUNPOD_FAILURES, "vastai": VASTAI_FAILURES}
 # After these nothing is bought from the cloud for five minutes.
-_STOPPING = ("F26", "F26-create", "F27", "F27-html", "F28", "V3")
+_STOPPING = ("F26", "F26-create", "F27", "F27-html", "F28", "F45", "V3")
 # As seen in the field its longest window lasts half an hour: nobody would see the end of it.
 _SHORT_429 = Fault(on="list", answer=html(429, **{"RateLimit": '"minute";r=0;t=6', "Retry-After": "6"}))
 # How these clouds behave when all is well; what a failure changes of it is taken back.

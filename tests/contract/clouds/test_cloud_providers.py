@@ -147,6 +147,16 @@ def test_what_is_asked_for_is_sold(cloud: Cloud) -> None:
     assert len({offer.offer_id for offer in offers}) == len(offers)
 
 
+def test_a_second_look_by_id_tells_what_exists(cloud: Cloud) -> None:
+    created = cloud.create(cloud.name())
+    found(cloud, created.name)
+    assert cloud.run(cloud.provider.instance_exists(created.instance_id))
+    assert not cloud.run(cloud.provider.instance_exists("12345"))
+    end(cloud, created)
+    assert not cloud.run(cloud.provider.instance_exists(created.instance_id))
+    assert cloud.provider.skipped_rows() == []
+
+
 def test_terminating_the_unknown_is_harmless(cloud: Cloud) -> None:
     created = cloud.create(cloud.name())
     cloud.terminate("nobody")
@@ -240,7 +250,7 @@ def test_a_restart_after_the_machines_clock_was_set_takes_no_instance_for_a_fail
         again = local_cloud("own")
         listed = found(again, created.name)
         assert listed.status is InstanceStatus.RUNNING
-        assert listed.created_at == pytest.approx(created.created_at + step_s)
+        assert listed.created_at == pytest.approx((created.created_at or 0.0) + step_s)
         end(again, listed)
     psutil.process_iter.cache_clear()
     assert processes_of(created.name) == []

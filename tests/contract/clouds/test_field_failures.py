@@ -87,7 +87,7 @@ class World:
 
 def reconciler(cloud: Rented, ledger: Ledger, node_type: NodeType) -> Reconciler:
     providers = {cloud.provider.name: cloud.provider}
-    pace = Pace({}, patience_s=10.0, call_timeout_s=4.0, offers_fresh_s=1.0)
+    pace = Pace({}, patience_s=10.0, call_timeout_s=4.0, purchase_timeout_s=4.0, offers_fresh_s=1.0)
     return Reconciler(CLUSTER, [node_type], providers, ledger, cloud.clock, lambda *_: EQUIPMENT, POLICY, pace=pace)
 
 

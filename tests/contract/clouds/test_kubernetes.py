@@ -1,6 +1,7 @@
 """What only the kubernetes provider does: launches written into a template, exact deletions, wishes withdrawn."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -271,3 +272,48 @@ def test_the_fake_refuses_what_the_published_schema_refuses() -> None:
     problems = " ".join(schema.violations(wrong))
     assert "'three' is not of type 'integer'" in problems
     assert "workerToDelete" in problems
+
+
+ODD_PODS = [
+    7,
+    None,
+    {},
+    {"metadata": None},
+    {"metadata": {"name": None}},
+    {"metadata": {"name": "odd-1", "annotations": None, "creationTimestamp": None}, "status": None, "spec": None},
+    {"metadata": {"name": "odd-2", "annotations": [], "creationTimestamp": 7}, "status": {"phase": 7}, "spec": []},
+    {"metadata": {"name": "odd-3"}, "status": {"phase": "Hibernating", "containerStatuses": [7], "conditions": [None]}},
+]
+
+
+def test_odd_pods_leave_the_others(cloud: InCluster) -> None:
+    created = cloud.create(cloud.name())
+    (pod,) = cloud.pods()
+    body = json.dumps({"kind": "PodList", "metadata": {}, "items": [*ODD_PODS, cloud.kuberay.public(pod), pod]})
+    cloud.server.answers["GET pods"] = [(200, body)] * 3
+    listed = {instance.instance_id: instance for instance in cloud.list()}
+    assert set(listed) == {created.instance_id, "odd-1", "odd-2", "odd-3"}
+    assert listed[created.instance_id].name == created.name
+    assert len(cloud.provider.skipped_rows()) == 5
+    assert [listed[f"odd-{n}"].status for n in (2, 3)] == [InstanceStatus.UNKNOWN] * 2
+    assert "Hibernating" in listed["odd-3"].detail
+    assert listed["odd-2"].created_at in (None, 7.0)
+    cloud.terminate(created.instance_id)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"items": [], "metadata": {"continue": "1"}}',
+        '{"items": [], "metadata": {"continue": {}}}',
+        '{"items": null}',
+        '{"items": {}}',
+        '""',
+        "[" * 100_000,
+    ],
+)
+def test_pages_that_lie_are_no_list(cloud: InCluster, body: str) -> None:
+    cloud.server.answers["GET pods"] = [(200, body)] * 9
+    with pytest.raises(ListingFailed):
+        cloud.list()
+    assert len(cloud.server.answers["GET pods"]) >= 6

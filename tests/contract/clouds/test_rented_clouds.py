@@ -132,6 +132,10 @@ REFUSALS: list[tuple[str, Answer, type[CloudError]]] = [
     ("runpod", problem(400, "You have reached your spending limit of $80/hr."), QuotaExceeded),
     ("runpod", problem(403, "Pod quota exceeded for this account"), QuotaExceeded),
     ("runpod", html(403), KeyRefused),
+    ("runpod", problem(403, "access denied"), KeyRefused),
+    ("runpod", problem(403, "Forbidden"), KeyRefused),
+    ("runpod", problem(403, "This API key is read-only"), KeyRefused),
+    ("runpod", problem(403, "Your account cannot access the requested pool."), RequestRefused),
     ("runpod", problem(404, "GPU type not found"), RequestRefused),
     ("runpod", html(404), OutcomeUnknown),
     ("runpod", problem(410, "Gone"), ApiRetired),
@@ -143,6 +147,8 @@ REFUSALS: list[tuple[str, Answer, type[CloudError]]] = [
     ("vastai", refusal(400, "invalid_args", "instance limit reached"), QuotaExceeded),
     ("vastai", refusal(401, "auth_error", "Invalid user key"), KeyRefused),
     ("vastai", refusal(403, "invalid_args", "Offer 1 is not your own."), RequestRefused),
+    ("vastai", refusal(403, "forbidden", "User is blacklisted"), KeyRefused),
+    ("vastai", refusal(403, "not_authorized", "This key lacks the permission to rent machines"), KeyRefused),
     ("vastai", refusal(404, "auth_error", "Invalid user key"), KeyRefused),
     ("vastai", refusal(404, "invalid_args", "error 404/3603: no_such_ask"), NoCapacity),
     ("vastai", refusal(410, "no_such_ask", "is no longer available."), NoCapacity),
@@ -174,19 +180,6 @@ def test_what_runpod_cannot_take_is_not_sent(runpod: Rented) -> None:
     assert runpod.calls("create") == 0
 
 
-@pytest.mark.parametrize("provision_s", [0.0, 10.0])
-def test_a_pod_in_another_data_centre_than_asked_for_has_failed(runpod: Rented, provision_s: float) -> None:
-    runpod.account.behave({"provision_s": provision_s})
-    runpod.account.faults.add(Fault(on="create", quirk="misplaced"))
-    created = runpod.create(runpod.name(), replace(ANY, regions=("CZ",)))
-    runpod.clock.now += provision_s
-    listed = runpod.listed(runpod.name())
-    assert listed is not None
-    assert listed.status is InstanceStatus.FAILED
-    assert "not in EU-CZ-1" in listed.detail
-    assert (created.status is InstanceStatus.FAILED) == (provision_s == 0.0)  # later it is not known yet
-
-
 def test_states_are_told_as_they_are(runpod: Rented) -> None:
     runpod.account.behave({"provision_s": 5.0, "start_s": 5.0})
     runpod.account.faults.add(Fault(on="create", quirk="exits"))
@@ -197,13 +190,6 @@ def test_states_are_told_as_they_are(runpod: Rented) -> None:
     assert listed is not None
     assert (listed.status, listed.detail) == (InstanceStatus.FAILED, "RunPod calls it EXITED")
     assert listed.created_at == pytest.approx(created.created_at)
-
-
-@pytest.mark.parametrize("body", ['{"pods":[7]}', '{"pods":[{"id":"a"}]}', '{"pods":[{"id":"a","name":null}]}'])
-def test_a_pod_that_cannot_be_read_spoils_the_list(runpod: Rented, body: str) -> None:
-    runpod.account.faults.add(Fault(on="list", answer=Answer(status=200, body=body)))
-    with pytest.raises(CloudError, match="cannot be read"):
-        runpod.list()
 
 
 def test_a_terminated_pod_that_is_still_listed_is_gone(runpod: Rented) -> None:

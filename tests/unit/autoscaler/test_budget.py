@@ -133,14 +133,14 @@ def test_nothing_is_bought_that_would_drain_at_once() -> None:
 def test_burning_is_all_that_is_or_may_be_billed() -> None:
     listed = {"red": [instance("a", 2.0), instance("stray", 0.5, InstanceStatus.TERMINATING)]}
     intents = [
-        intent("a", IntentState.BOUGHT, price_usd_per_hour=9.0),  # the list knows better
+        intent("a", IntentState.BOUGHT, price_usd_per_hour=9.0),  # dearer than it is listed
         intent("unknown", IntentState.BUYING),
         intent("ending", IntentState.ENDING),
         intent("over", IntentState.ENDED),
         intent("wanted", IntentState.WANTED, cloud=None, price_usd_per_hour=None),
         intent("elsewhere", IntentState.BOUGHT, cloud="blue", price_usd_per_hour=0.25),
     ]
-    assert burn_usd_per_hour(intents, listed) == {"red": 4.5, "blue": 0.25}
+    assert burn_usd_per_hour(intents, listed) == {"red": 11.5, "blue": 0.25}
 
 
 def test_doubles_of_one_name_are_billed_twice() -> None:

@@ -6,8 +6,23 @@ from typing import Any
 
 import pytest
 
-from autoscaler.decisions.decide import Adopt, Buy, Close, Command, Drain, Observed, Policy, Terminate, Wait, decide
-from autoscaler.types import DRAINING, STRAY, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
+from autoscaler.decisions.absences import Absence, Lookup, observe
+from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
+from autoscaler.decisions.decide import Observed, Policy, decide
+from autoscaler.types import (
+    DRAINING,
+    STRAY,
+    Instance,
+    InstanceStatus,
+    Intent,
+    IntentState,
+    Listing,
+    NodeType,
+    Promise,
+    SkippedRow,
+    Traits,
+    Trust,
+)
 
 NOW = 10_000.0
 POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=3600.0)
@@ -34,11 +49,17 @@ def commands(
     node_types: Mapping[str, NodeType] | None = None,
     **observed: Any,
 ) -> list[Command]:
+    """Unless a test says otherwise, the cloud says of what is not listed that it does not exist."""
     types = {"gpu": GPU} if node_types is None else node_types
     listings = {
         cloud: None if seen is None else Listing(tuple(seen), NOW, NOW)
         for cloud, seen in (("red", red), ("blue", blue))
     }
+    unlisted: dict[str, Any] = {
+        "absences": observe({}, intents, listings),
+        "lookups": {i.name: Lookup(NOW, exists=False) for i in intents},
+    }
+    observed = unlisted | observed
     return decide(Observed(intents, listings, types, **observed), NOW, POLICY)
 
 
@@ -334,7 +355,7 @@ def test_what_was_sold_and_is_not_listed_is_ended_by_its_id_before_it_is_closed(
     ending = intent(state=IntentState.ENDING, instance_id="i-a", bought_at=NOW - 99, reason="lost", broken=True)
     (again,) = commands([ending])  # until its cloud has accepted that
     assert isinstance(again, Terminate)
-    assert commands([ending], asked_to_end={"a"}) == [Close("a", "lost", NOW, broken=True)]
+    assert commands([ending], asked_to_end={("red", "i-a")}) == [Close("a", "lost", NOW, broken=True)]
     assert commands([replace(ending, listed_at=NOW - 9)]) == [Close("a", "lost", NOW, broken=True)]
 
 
@@ -352,12 +373,137 @@ def test_a_rival_is_bought_after_its_twin_and_takes_no_place() -> None:
 def test_clouds_differ_in_how_late_they_list() -> None:
     policy = replace(POLICY, list_lags_s={"red": 30.0})
     recent = intent(age_s=20.0)
-    seen = {"red": Listing((), NOW, NOW)}
-    assert decide(Observed([recent], seen, {"gpu": GPU}), NOW, policy) == []
-    assert len(decide(Observed([recent], seen, {"gpu": GPU}), NOW, POLICY)) == 1
+    seen: dict[str, Listing | None] = {"red": Listing((), NOW, NOW)}
+    absences = observe({}, [recent], seen)
+    assert decide(Observed([recent], seen, {"gpu": GPU}, absences=absences), NOW, policy) == []
+    assert len(decide(Observed([recent], seen, {"gpu": GPU}, absences=absences), NOW, POLICY)) == 1
 
 
 def test_what_a_good_list_has_shown_and_another_omits_is_gone_however_young() -> None:
     young = intent(state=IntentState.ENDING, age_s=3.0, bought_at=NOW - 3.0, instance_id="i-a", reason="idle")
     assert commands([young]) == []
     assert commands([replace(young, listed_at=NOW - 1.0)]) == [Close("a", "idle", NOW)]
+
+
+def test_one_list_that_omits_a_machine_ends_nothing() -> None:
+    seen = intent(listed_at=NOW - 90, joined_at=NOW - 50)
+    asks = [LookUp("a", "red", "i-a")]
+    assert commands([seen], lookups={}) == asks
+    both = commands([seen, replace(seen, name="b", instance_id="i-b")], lookups={})
+    assert both == [*asks, LookUp("b", "red", "i-b")]
+
+
+@pytest.mark.parametrize(
+    ("lookup", "omitted_s", "gone"),
+    [
+        (Lookup(NOW, exists=False), 0.0, True),
+        (Lookup(NOW, exists=None), 9.0, False),
+        (Lookup(NOW, exists=None), 10.0, True),
+        (Lookup(NOW, exists=True), 99.0, False),
+        (Lookup(NOW - 50.0, exists=None), 10.0, False),  # of this absence it has not been asked yet
+    ],
+)
+def test_an_absence_is_confirmed_by_its_id_or_by_a_later_list(lookup: Lookup, omitted_s: float, gone: bool) -> None:
+    seen = intent(listed_at=NOW - 90, joined_at=NOW - 80)
+    absences = {"a": Absence(NOW - omitted_s, NOW, NOW - omitted_s)}
+    found = commands([seen], absences=absences, lookups={"a": lookup})
+    closed = Close("a", "it vanished from the cloud's list", NOW - omitted_s)
+    assert (found == [closed]) is gone
+    assert any(isinstance(command, Close) for command in found) is gone
+
+
+def test_what_its_cloud_has_accepted_to_end_is_gone_with_the_first_list_that_omits_it() -> None:
+    ending = intent(state=IntentState.ENDING, instance_id="i-a", listed_at=NOW - 9, reason="idle")
+    accepted = {("red", "i-a")}
+    assert commands([ending], lookups={}, asked_to_end=accepted) == [Close("a", "idle", NOW)]
+    asked, ended = sorted(commands([ending], lookups={}), key=lambda command: not isinstance(command, LookUp))
+    assert (asked, type(ended)) == (LookUp("a", "red", "i-a"), Terminate)
+
+
+def test_without_a_list_what_was_to_end_is_looked_up() -> None:
+    ending = intent(state=IntentState.ENDING, instance_id="i-a", listed_at=NOW - 9, reason="idle")
+    accepted = {("red", "i-a")}
+    assert commands([ending], red=None, lookups={}, asked_to_end=accepted) == [LookUp("a", "red", "i-a")]
+    gone = {"a": Lookup(NOW - 1, exists=False)}
+    assert commands([ending], red=None, lookups=gone, asked_to_end=accepted) == [Close("a", "idle", NOW - 1)]
+    assert commands([ending], red=None, lookups=gone) == []
+
+
+def test_the_end_of_a_second_machine_says_nothing_of_the_first() -> None:
+    double = {("red", "i-double")}
+    seen = intent(listed_at=NOW - 90, joined_at=NOW - 80)
+    assert commands([seen], lookups={}, asked_to_end=double) == [LookUp("a", "red", "i-a")]
+
+
+def test_an_absence_begins_anew_when_the_machine_was_listed_meanwhile() -> None:
+    seen = intent(listed_at=NOW - 90)
+
+    def after(before: Mapping[str, Absence], *listed: Instance, as_of: float) -> dict[str, Absence]:
+        return observe(before, [seen], {"red": Listing(listed, as_of, as_of)})
+
+    first = after({}, as_of=NOW - 30)
+    assert first["a"].since == NOW - 30
+    assert after(first, as_of=NOW - 20)["a"] == Absence(NOW - 30, NOW - 20, NOW - 30)
+    assert observe(first, [seen], {"red": None}) == first
+    assert after(after(first, machine(), as_of=NOW - 20), as_of=NOW - 10)["a"].since == NOW - 10
+    assert after(first, machine(name="renamed", instance_id="i-a"), as_of=NOW) == {}
+
+
+@pytest.mark.parametrize("row", [SkippedRow("pod", "no id", name="a"), SkippedRow("pod", "no name", instance_id="i-a")])
+def test_a_row_that_cannot_be_read_may_be_the_machine_that_is_missed(row: SkippedRow) -> None:
+    listings = {"red": Listing((), NOW, NOW, skipped=(row,))}
+    assert observe({}, [intent(listed_at=NOW - 90)], listings) == {}
+    assert observe({}, [intent("b", listed_at=NOW - 90)], listings) != {}
+
+
+def test_deadlines_hold_for_what_exists_and_is_not_listed() -> None:
+    late = intent(age_s=601.0, listed_at=NOW - 500)
+    exists = {"a": Lookup(NOW, exists=True)}
+    (ended,) = commands([late], lookups=exists)
+    assert isinstance(ended, Terminate)
+    assert "did not join" in ended.reason
+
+
+def test_a_machine_is_no_stranger_because_its_name_was_changed() -> None:
+    renamed = machine(name="renamed", instance_id="i-a")
+    assert commands([intent()], red=[renamed]) == []
+
+
+def test_a_row_that_stands_in_a_list_twice_is_one_machine() -> None:
+    assert commands([intent()], red=[machine(), machine()]) == []
+
+
+@pytest.mark.parametrize("joined_at", [None, NOW - 9])
+def test_a_status_that_nobody_knows_ends_nothing_before_its_deadlines(joined_at: float | None) -> None:
+    strange = machine(status=InstanceStatus.UNKNOWN, detail="RunPod calls it 'HIBERNATING'")
+    assert commands([intent(joined_at=joined_at)], red=[strange]) == []
+    old = intent(age_s=3601.0, joined_at=joined_at)
+    (ended,) = commands([old], red=[strange])
+    assert isinstance(ended, Terminate)
+    if joined_at is None:
+        assert "HIBERNATING" in ended.reason
+
+
+EUROPE = Promise(("EU",), Trust.SECURE, "NVIDIA L4", 2)
+
+
+@pytest.mark.parametrize(
+    ("traits", "says"),
+    [
+        (Traits("US-KS-2", "US"), "it is in US-KS-2, not in EU as was asked for"),
+        (Traits("", "US"), "it is in US, not in EU"),
+        (Traits(trust=Trust.COMMUNITY), "its host is community, sold as secure"),
+        (Traits(gpu="NVIDIA A100 80GB PCIe"), "its GPU is NVIDIA A100 80GB PCIe, sold was NVIDIA L4"),
+        (Traits(gpu_count=1), "it has 1 of the 2 GPUs that were sold"),
+        (Traits(gpu_count=0), "it has 0 of the 2 GPUs that were sold"),
+        (Traits("EU-RO-1", "RO", Trust.SECURE, "L4", 2), ""),
+        (Traits(), ""),
+    ],
+)
+def test_what_is_not_what_was_bought_is_ended(traits: Traits, says: str) -> None:
+    found = commands([intent(promise=EUROPE)], red=[machine(traits=traits)])
+    assert bool(found) is bool(says)
+    for command in found:
+        assert isinstance(command, Terminate)
+        assert command.broken
+        assert says in command.reason

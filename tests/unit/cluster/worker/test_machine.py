@@ -30,16 +30,43 @@ def test_without_a_limit_it_is_the_machines_memory(tmp_path: Path, text: str) ->
 def test_a_machine_whose_driver_fails_is_unfit_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_MIN_FREE_DISK_BYTES", 0)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "does not answer" in preflight.unfit(needs_gpu=True)
+    assert "does not answer" in preflight.unfit(gpus=1)
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'Failed to initialize NVML: Driver/library version mismatch' >&2\nexit 18\n")
     tool.chmod(0o755)
-    assert "Driver/library version mismatch" in preflight.unfit(needs_gpu=True)
+    assert "Driver/library version mismatch" in preflight.unfit(gpus=1)
     tool.write_text("#!/bin/sh\necho 'NVIDIA L4, 570.1'\n")
-    assert preflight.unfit(needs_gpu=True) == ""
-    assert preflight.unfit(needs_gpu=False) == ""
+    assert preflight.unfit(gpus=1) == ""
+    assert preflight.unfit(gpus=0) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "gpus", "why"),
+    [
+        ("NVIDIA L4, 570.1", 2, "1 of its 2 GPUs work"),
+        ("NVIDIA L4, 570.1\n[GPU is lost], [GPU is lost]", 2, "1 of its 2 GPUs work: [GPU is lost]"),
+        ("NVIDIA L4, 570.1\nNVIDIA L4, [Unknown Error]", 2, "1 of its 2 GPUs work: NVIDIA L4, [Unknown Error]"),
+        (
+            "Unable to determine the device handle for GPU 0000:02:00.0: Unknown Error\nNVIDIA L4, 570.1",
+            2,
+            "1 of its 2",
+        ),
+        ("NVIDIA L4, 570.1\nNVIDIA L4, 570.1", 2, ""),
+        ("NVIDIA L4, 570.1\nNVIDIA L4, 570.1", 1, ""),
+    ],
+)
+def test_a_machine_with_a_dead_gpu_is_unfit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, gpus: int, why: str
+) -> None:
+    monkeypatch.setattr(preflight, "_MIN_FREE_DISK_BYTES", 0)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\n")
+    tool.chmod(0o755)
+    assert preflight.unfit(gpus).startswith(why)
+    assert bool(preflight.unfit(gpus)) is bool(why)
 
 
 def test_a_full_disk_is_unfit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "_MIN_FREE_DISK_BYTES", 10**18)
-    assert "GiB of disk are free" in preflight.unfit(needs_gpu=False)
+    assert "GiB of disk are free" in preflight.unfit(gpus=0)
