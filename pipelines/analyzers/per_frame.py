@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.analyzers.contract import Description
 from pipelines.analyzers.records import described, frame_columns
+from pipelines.errors import AnalyzerFault
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import FramesPerSecond, Segment
 from pipelines.models.batching import SharedModel, frames_at_first
@@ -23,7 +24,7 @@ class PerFrameAnalyzer:
     name: ClassVar[str]
     description: ClassVar[Description]
     columns: ClassVar[Sequence[tuple[str, pa.DataType]]]  # beside those that say which frame
-    units: ClassVar[Mapping[str, str]]  # of each column that needs one
+    units: ClassVar[Mapping[str, str]] = {}  # of each column that needs one
     version: str
     context_s = 0.0
     together = True  # see SharedModel; `prepare` may know better
@@ -32,7 +33,7 @@ class PerFrameAnalyzer:
         self.sampling = FramesPerSecond(fps)
         self._loading = threading.Lock()
         self._loaded = False
-        self.shared = SharedModel(self.analyse)
+        self.shared = SharedModel(self.analyse, name=self.name)
 
     @property
     def schema(self) -> pa.Schema:
@@ -80,11 +81,21 @@ class PerFrameRun:
         self.frames += len(batch)
         for index, time_s, rows in zip(batch.indices.tolist(), batch.times_s.tolist(), found, strict=True):
             frame = {"segment": self._segment.index, "frame_index": index, "time_s": time_s}
-            self._rows += [frame | dict(row) for row in rows]
+            self._rows += [frame | dict(self._checked(row)) for row in rows]
 
     def finish(self) -> pa.Table:
         """See SegmentRun.finish."""
-        return pa.Table.from_pylist(self._rows, schema=self._analyzer.schema)
+        try:
+            return pa.Table.from_pylist(self._rows, schema=self._analyzer.schema)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise AnalyzerFault(self._analyzer.name, f"its rows do not fit its columns: {error}") from error
+
+    def _checked(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        columns = dict(self._analyzer.columns)
+        if unknown := [key for key in row if key not in columns]:
+            fault = f"a row has {', '.join(map(repr, unknown))}; its columns are {', '.join(columns)}"
+            raise AnalyzerFault(self._analyzer.name, fault)
+        return row
 
 
 def fitted(height: int, width: int, longest: int) -> tuple[int, int]:

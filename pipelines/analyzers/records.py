@@ -24,12 +24,13 @@ def range_columns() -> list[tuple[str, pa.DataType]]:
 
 
 def described(analyzer: Any, columns: list[tuple[str, pa.DataType]], **units: str) -> pa.Schema:
-    """A schema that says by whom it was filled and in which units."""
+    """A schema that says by whom it was filled, in which units, and how it reads as insights."""
     known = _UNITS | units
     present = {column: known[column] for column, _ in columns if column in known}
     metadata = {
         "analyzer": analyzer.name,
         "version": analyzer.version,
+        **({"insight": analyzer.description.insight.to_json()} if analyzer.description.insight else {}),
         **{f"unit:{column}": unit for column, unit in (present | units).items()},
     }
     return pa.schema(columns, metadata=metadata)

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from pipelines.analyzers.contract import Analyzer, AudioAnalyzer, Description, Lane
 from pipelines.analyzers.options import checked
-from pipelines.errors import MissingPackage, UnknownAnalyzer
+from pipelines.errors import AnalyzerFault, MissingPackage, UnknownAnalyzer
 
 _GROUP = "aima.analyzers"
 # The class of each name.
@@ -49,6 +49,19 @@ def check_analyzers(names: Iterable[str]) -> tuple[str, ...]:
     return checked_names
 
 
+def own_names(names: Iterable[str]) -> tuple[str, ...]:
+    """What the analyzers call themselves, and so their parts: of "module:Class" it is the class's `name`.
+
+    Raises UnknownAnalyzer, also where two of them would write the same parts.
+    """
+    found: dict[str, str] = {}
+    for name in check_analyzers(names):
+        own = cast(str, _class_of(name).name)
+        if (other := found.setdefault(own, name)) != name:
+            raise UnknownAnalyzer(name, _known(), f"its class is named {own!r}, as that of {other!r}: rename one")
+    return tuple(found)
+
+
 def describe(name: str) -> Description:
     """What is known of an analyzer. Raises UnknownAnalyzer."""
     return cast(Description, _class_of(name).description)
@@ -65,13 +78,26 @@ def check_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_analyzer(name: str, **options: Any) -> Analyzer | AudioAnalyzer:
-    """Create an analyzer (its model is loaded by `load`). Raises UnknownAnalyzer, InvalidOption, MissingPackage."""
+    """Create an analyzer (its model is loaded by `load`).
+
+    Raises UnknownAnalyzer, InvalidOption, MissingPackage; AnalyzerFault for a class that lacks what is asked of it.
+    """
     values = check_options(name, options)
     description = describe(name)
     for package in description.packages:
         if find_spec(package) is None:
             raise MissingPackage(name, package, description.extra)
-    return cast(Analyzer | AudioAnalyzer, _class_of(name)(**values))
+    analyzer = _class_of(name)(**values)
+    for wanted in ("version", "schema"):
+        _require(analyzer, wanted)
+    return cast(Analyzer | AudioAnalyzer, analyzer)
+
+
+def _require(analyzer: Any, wanted: str) -> None:
+    try:
+        getattr(analyzer, wanted)
+    except AttributeError as error:
+        raise AnalyzerFault(analyzer.name, f"it has no `{error.name or wanted}`") from error
 
 
 @cache
@@ -86,6 +112,11 @@ def _class_of(name: str) -> Any:
     check_analyzers([name])
     module, _, attribute = _known().get(name, name).partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
     except (ModuleNotFoundError, AttributeError) as error:
         raise UnknownAnalyzer(name, _known(), str(error)) from error
+    if lacking := [wanted for wanted in ("name", "description") if not hasattr(found, wanted)]:
+        raise UnknownAnalyzer(name, _known(), f"its class lacks {' and '.join(lacking)}")
+    if ":" not in name and found.name != name:
+        raise UnknownAnalyzer(name, _known(), f"its class is named {found.name!r}: give both the same name")
+    return found

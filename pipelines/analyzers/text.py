@@ -11,6 +11,7 @@ from pipelines.analyzers.contract import Description
 from pipelines.analyzers.options import Number
 from pipelines.analyzers.per_frame import PerFrameAnalyzer, Rows, fitted
 from pipelines.models.onnx_session import threads_per_model
+from pipelines.records.insights import InsightRule
 
 
 class Text(PerFrameAnalyzer):
@@ -29,6 +30,7 @@ class Text(PerFrameAnalyzer):
         },
         packages=("rapidocr", "onnxruntime"),
         extra="text",
+        insight=InsightRule("text", "sightings", name="text", score="score"),
     )
     columns = (
         ("text", pa.string()),

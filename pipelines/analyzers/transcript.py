@@ -15,6 +15,7 @@ from pipelines.media.sampling import Segment
 from pipelines.media.sound import Samples
 from pipelines.models.onnx_session import threads_per_model
 from pipelines.models.weights import package_file
+from pipelines.records.insights import InsightRule
 
 BASE = "whisper-base"
 _PARTS = (  # one model, split over two packages because of the registry's size limit
@@ -52,6 +53,7 @@ class Transcript:
         },
         packages=("faster_whisper", "ctranslate2"),
         extra="speech",
+        insight=InsightRule("utterance", "ranges", name="text", score="score", also=("language",)),
     )
 
     def __init__(self, language: str = "auto", beam_size: int = 5, model: str = BASE) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import logs
-from pipelines.analyzers.registry import analyzer_names, check_analyzers, check_options, describe
+from pipelines.analyzers.registry import analyzer_names, check_analyzers, check_options, describe, own_names
 from pipelines.batch.job import BatchJob, BatchResult
 from pipelines.batch.outcomes import OtherJob
 from pipelines.batch.run import TooManyErrors, run
@@ -79,6 +79,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
     given = parser.parse_args(arguments)
     try:
         names = _suitable(check_analyzers(name for name in given.analyzers.split(",") if name), kind)
+        own_names(names)
         options = _options(given.option, names)
         sampling = given.sampling or (f"{given.fps:g}fps" if given.fps is not None else "")
         if sampling:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.analyzers.registry import lane_of
+from pipelines.analyzers.registry import lane_of, own_names
 from pipelines.batch.inputs import list_media
 from pipelines.batch.job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch.outcomes import for_now, media_key
@@ -56,7 +56,7 @@ class SegmentJobs:
 
     def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
         task = plan.tasks[outcomes[0]["name"]]
-        write_results(task.output_uri, task.media_uri, task.info.duration_s, job.analyzers)
+        write_results(task.output_uri, task.media_uri, task.info.duration_s, own_names(job.analyzers))
 
 
 def plan(job: BatchJob, probe: Probe) -> tuple[dict[str, SegmentTask], BatchResult]:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from pipelines.analyzers.contract import Analyzer
-from pipelines.analyzers.registry import check_analyzers
+from pipelines.analyzers.registry import check_analyzers, own_names
 from pipelines.batch.inputs import list_media
 from pipelines.batch.job import BatchJob, BatchResult, Outcome, Plan
 from pipelines.batch.outcomes import for_now, media_key
@@ -95,7 +95,7 @@ class PictureJobs:
     def write_whole(self, job: BatchJob, plan: Plan, outcomes: Sequence[Outcome]) -> None:
         found = {name for outcome in outcomes for name in outcome["parts"]}
         folder = f"{job.output_uri.rstrip('/')}/media/{self.whole_of(outcomes[0]['name'])}"
-        write_picture_results(folder, [name for name in job.analyzers if name in found])
+        write_picture_results(folder, [name for name in own_names(job.analyzers) if name in found])
 
 
 def analyse_bundle(
@@ -120,7 +120,7 @@ def analyse_bundle(
         origin = PartOrigin("\n".join(media), _THE_SEGMENT, analyzer.name, analyzer.version, options)
         said = origin.metadata(run.frames, "pillow", finished=True) | {"media": f"{len(media)} pictures"}
         directory = f"{task.output_uri}/{analyzer.name}"
-        parts[name] = write_part(with_media(table, media), directory, 0, said)
+        parts[analyzer.name] = write_part(with_media(table, media), directory, 0, said)
     return {
         "pictures": media,
         "frames": len(media) - len(errors),

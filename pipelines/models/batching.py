@@ -11,6 +11,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import AnalyzerFault
+
 _log = logging.getLogger(__name__)
 _FIRST_LIMIT = 64
 _FIRST_LIMIT_CUDA = 256
@@ -32,20 +34,27 @@ class _Ticket(Generic[Row]):
 class SharedModel(Generic[Row]):
     """Calls `model` with frames from many threads: what waits while it is busy goes in together, next.
 
-    `model` maps uint8 (N, H, W, 3) to one row for each of the N frames. `limit` is how many frames it takes at once: it
-    starts high, is halved for good whenever memory runs out, and is so found once for a model on a device.
+    `model` maps uint8 (N, H, W, 3) to one row for each of the N frames. `name` is the analyzer's, for errors.
+    `limit` is how many frames it takes at once: it starts high, is halved for good whenever memory runs out, and is so
+    found once for a model on a device.
     A model that is not `together` gets nothing from larger batches: each caller's frames go through it at once.
     """
 
-    def __init__(self, model: Callable[[NDArray[np.uint8]], Sequence[Row]], limit: int = _FIRST_LIMIT) -> None:
-        self.limit, self.together = limit, True
+    def __init__(
+        self, model: Callable[[NDArray[np.uint8]], Sequence[Row]], limit: int = _FIRST_LIMIT, name: str = "model"
+    ) -> None:
+        self.limit, self.together, self._name = limit, True, name
         self._model = model
         self._waiting: list[_Ticket[Row]] = []
         self._lock = threading.Lock()
         self._busy = threading.Lock()
 
     def __call__(self, pixels: NDArray[np.uint8]) -> Sequence[Row]:
-        """The rows of these frames. Raises what the model raises; OutOfMemory if a single frame is too much."""
+        """The rows of these frames.
+
+        Raises what the model raises; OutOfMemory if a single frame is too much; AnalyzerFault for a wrong number of
+        rows.
+        """
         if not self.together:
             return self._rows(pixels)
         ticket: _Ticket[Row] = _Ticket(pixels)
@@ -92,11 +101,16 @@ class SharedModel(Generic[Row]):
         while len(rows) < len(pixels):
             part = pixels[len(rows) : len(rows) + self.limit]
             try:
-                rows += self._model(part)
+                found = self._model(part)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
                 self._lower_limit(len(part), error)
+                continue
+            if len(found) != len(part):
+                fault = f"it returned {len(found)} results for {len(part)} frames; it must return one for each frame"
+                raise AnalyzerFault(self._name, fault)
+            rows += found
         return rows
 
     def _lower_limit(self, tried: int, error: Exception) -> None:

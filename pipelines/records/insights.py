@@ -4,33 +4,71 @@
     {"analyzer": "labels", "kind": "label", "name": "taxicab", "score": 0.83, "ranges": [{"start_s": 2, "end_s": 4.5}]},
     {"analyzer": "transcript", "kind": "utterance", "name": "Good morning.", "ranges": [...], "language": "en"}, ...]}
 
-A frame stands for the time until the next sampled one. What has no name in words (vectors) stays in the Parquet parts.
+A frame stands for the time until the next sampled one. An analyzer's parts carry its `InsightRule` in their
+metadata; without one, records read by their values. Vectors stay in the Parquet.
 """
 
 import itertools
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.media.sampling import shots_from_cuts
 
 Row = Mapping[str, Any]
 Insight = dict[str, Any]
-_LEAST_LABEL_SCORE = 0.2
 _FRAME_COLUMNS = {"segment", "frame_index", "time_s", "start_s", "end_s"}
 
 
-def to_insights(media: str, duration_s: float, records: Mapping[str, Iterable[Row]]) -> dict[str, Any]:
-    """The JSON of one media item from all its records, by analyzer; they are gone through more than once.
+@dataclass(frozen=True)
+class InsightRule:
+    """How the records of an analyzer read as insights of this `kind`.
 
-    Sorted by time within each analyzer.
+    `form`: "sightings" are frames in which a name is seen, put together over time; "ranges" are rows with `start_s` and
+    `end_s`; "cuts" are rows at whose `time_s` one shot ends and the next begins; "hidden" records are no insights.
+    `name` and `score` are columns. With `items`, a column that is a list, they are fields of its items. Without
+    `name`, all records are one insight, called `called`. Sightings with a score below `least_score` are left out.
+    `also` names columns that an insight carries along.
+    """
+
+    kind: str
+    form: Literal["sightings", "ranges", "cuts", "hidden"]
+    name: str = ""
+    called: str = ""
+    score: str = ""
+    items: str = ""
+    least_score: float = 0.0
+    also: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """As it stands in a part's metadata."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "InsightRule":
+        """A rule from its JSON object. Raises ValueError or TypeError for anything else."""
+        rule = cls(**{**values, "also": tuple(values.get("also", ()))})
+        if rule.form not in _FORMS:
+            raise ValueError(f"form {rule.form!r}: it is one of {', '.join(_FORMS)}")
+        return rule
+
+
+def to_insights(
+    media: str, duration_s: float, records: Mapping[str, Iterable[Row]], rules: Mapping[str, InsightRule | None]
+) -> dict[str, Any]:
+    """The JSON of one media item from all its records, by analyzer; the records are gone through more than once.
+
+    Sorted by time within each analyzer. Times are rounded to milliseconds, scores to four digits.
     """
     found: list[Insight] = []
     for analyzer, rows in records.items():
-        make = _MAKERS.get(analyzer, _values)
-        insights = [{"analyzer": analyzer} | insight for insight in make(rows, duration_s)]
-        found += sorted(insights, key=lambda insight: (insight["ranges"][0]["start_s"], insight["name"]))
+        rule = rules.get(analyzer)
+        insights = _values(rows, duration_s) if rule is None else _FORMS[rule.form](rule, rows, duration_s)
+        rounded = [{"analyzer": analyzer} | _rounded(insight) for insight in insights]
+        found += sorted(rounded, key=lambda insight: (insight["ranges"][0]["start_s"], insight["name"]))
     return {"media": media, "duration_s": duration_s, "insights": found}
 
 
@@ -52,70 +90,74 @@ def step_of(rows: Iterable[Row]) -> float:
     return median(b - a for a, b in itertools.pairwise(times)) if len(times) > 1 else 0.0
 
 
-def _labels(rows: Iterable[Row], duration_s: float) -> list[Insight]:
-    sightings = (
-        (label["label"], row["time_s"], label["score"])
-        for row in rows
-        for label in row["labels"]
-        if label["score"] >= _LEAST_LABEL_SCORE
-    )
-    return _named("label", sightings, step_of(rows), duration_s)
-
-
-def _texts(rows: Iterable[Row], duration_s: float) -> list[Insight]:
-    sightings = ((" ".join(row["text"].split()), row["time_s"], row["score"]) for row in rows)
-    return _named("text", sightings, step_of(rows), duration_s)
-
-
-def _objects(rows: Iterable[Row], duration_s: float) -> list[Insight]:
-    sightings = ((row["label"], row["time_s"], row["score"]) for row in rows)
-    return _named("object", sightings, step_of(rows), duration_s)
-
-
-def _named(kind: str, sightings: Iterable[tuple[str, float, float]], step_s: float, duration_s: float) -> list[Insight]:
+def _sightings(rule: InsightRule, rows: Iterable[Row], duration_s: float) -> list[Insight]:
     """One insight a name; its score is the best seen."""
     by_name: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for name, time_s, score in sightings:
-        by_name[name].append((time_s, score))
+    for row in rows:
+        for item in row[rule.items] if rule.items else (row,):
+            score = item[rule.score] if rule.score else 1.0
+            if score >= rule.least_score:
+                by_name[_name(rule, item)].append((row["time_s"], score))
+    step_s = step_of(rows)
     return [
         {
-            "kind": kind,
+            "kind": rule.kind,
             "name": name,
-            "score": max(score for _, score in seen),
+            **({"score": max(score for _, score in seen)} if rule.score else {}),
             "ranges": merged_ranges((time_s for time_s, _ in seen), step_s, duration_s),
         }
         for name, seen in by_name.items()
     ]
 
 
-def _shots(rows: Iterable[Row], duration_s: float) -> list[Insight]:
-    shots = shots_from_cuts([row["time_s"] for row in rows], duration_s)
-    return [
-        {"kind": "shot", "name": f"shot {number}", "ranges": [{"start_s": start, "end_s": end}]}
-        for number, (start, end) in enumerate(shots, start=1)
-    ]
-
-
-def _utterances(rows: Iterable[Row], duration_s: float) -> list[Insight]:
+def _ranges(rule: InsightRule, rows: Iterable[Row], duration_s: float) -> list[Insight]:
+    if not rule.name:
+        ranges = [_range(row) for row in rows]
+        return [{"kind": rule.kind, "name": _name(rule, {}), "ranges": ranges}] if ranges else []
     return [
         {
-            "kind": "utterance",
-            "name": row["text"],
-            "language": row["language"],
-            "score": row["score"],
-            "ranges": [{"start_s": row["start_s"], "end_s": row["end_s"]}],
+            "kind": rule.kind,
+            "name": _name(rule, row),
+            **{column: row[column] for column in rule.also},
+            **({"score": row[rule.score]} if rule.score else {}),
+            "ranges": [_range(row)],
         }
         for row in rows
     ]
 
 
-def _speech(rows: Iterable[Row], duration_s: float) -> list[Insight]:
-    ranges = [{"start_s": row["start_s"], "end_s": row["end_s"]} for row in rows]
-    return [{"kind": "speech", "name": "speech", "ranges": ranges}] if ranges else []
+def _cuts(rule: InsightRule, rows: Iterable[Row], duration_s: float) -> list[Insight]:
+    shots = shots_from_cuts([row["time_s"] for row in rows], duration_s)
+    return [
+        {"kind": rule.kind, "name": f"{rule.kind} {number}", "ranges": [{"start_s": start, "end_s": end}]}
+        for number, (start, end) in enumerate(shots, start=1)
+    ]
 
 
-def _nothing(rows: Iterable[Row], duration_s: float) -> list[Insight]:
+def _hidden(rule: InsightRule, rows: Iterable[Row], duration_s: float) -> list[Insight]:
     return []
+
+
+_FORMS: dict[str, Callable[[InsightRule, Iterable[Row], float], list[Insight]]] = {
+    "sightings": _sightings,
+    "ranges": _ranges,
+    "cuts": _cuts,
+    "hidden": _hidden,
+}
+
+
+def _name(rule: InsightRule, item: Row) -> str:
+    return " ".join(str(item[rule.name]).split()) if rule.name else rule.called or rule.kind
+
+
+def _range(row: Row) -> dict[str, float]:
+    return {"start_s": row["start_s"], "end_s": row["end_s"]}
+
+
+def _rounded(insight: Insight) -> Insight:
+    ranges = [{key: round(time_s, 3) for key, time_s in span.items()} for span in insight["ranges"]]
+    score = {"score": round(insight["score"], 4)} if "score" in insight else {}
+    return insight | score | {"ranges": ranges}
 
 
 def _values(rows: Iterable[Row], duration_s: float) -> list[Insight]:
@@ -139,14 +181,3 @@ def _values(rows: Iterable[Row], duration_s: float) -> list[Insight]:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-_MAKERS: dict[str, Callable[[Iterable[Row], float], list[Insight]]] = {
-    "labels": _labels,
-    "scenes": _shots,
-    "objects": _objects,
-    "text": _texts,
-    "transcript": _utterances,
-    "speech": _speech,
-    "embeddings": _nothing,
-}

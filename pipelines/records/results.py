@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import file_name
-from pipelines.records.insights import Row, to_insights
+from pipelines.records.insights import InsightRule, Row, to_insights
 from pipelines.records.read_ahead import read_ahead
 from pipelines.records.sinks import list_parts, read_file, write_file
 
@@ -69,7 +69,7 @@ def write_results(output_uri: str, media_uri: str, duration_s: float, analyzers:
 def write_results_to(folder: Folder, media: str, duration_s: float, analyzers: Sequence[str]) -> dict[str, Any]:
     """The same, to any folder; `media` is what the item is called. A few parts are in memory at a time."""
     described = {analyzer: _described(folder, analyzer) for analyzer in analyzers}
-    insights = to_insights(media, duration_s, _records(folder, described))
+    insights = to_insights(media, duration_s, _records(folder, described), _rules(described))
     return _write(folder, {"media": media, "duration_s": duration_s}, described, insights)
 
 
@@ -82,7 +82,8 @@ def write_picture_results(output_uri: str, analyzers: Sequence[str]) -> dict[str
         for row in rows:
             found = by_picture.setdefault(row["media"], {name: [] for name in analyzers})
             found[analyzer].append({key: value for key, value in row.items() if key != "media"})
-    insights = [to_insights(uri, 0.0, found) for uri, found in by_picture.items()]
+    rules = _rules(described)
+    insights = [to_insights(uri, 0.0, found, rules) for uri, found in by_picture.items()]
     return _write(folder, {"pictures": len(insights)}, described, {"pictures": insights})
 
 
@@ -102,6 +103,11 @@ class _Rows:
 
 def _records(folder: Folder, described: Mapping[str, Any]) -> dict[str, Iterable[Row]]:
     return {name: _Rows(folder, [part["path"] for part in found["parts"]]) for name, found in described.items()}
+
+
+def _rules(described: Mapping[str, Any]) -> dict[str, InsightRule | None]:
+    found = {name: analyzer["insight"] for name, analyzer in described.items()}
+    return {name: InsightRule.from_dict(rule) if rule else None for name, rule in found.items()}
 
 
 def _write(folder: Folder, what: Mapping[str, Any], described: Mapping[str, Any], insights: Any) -> dict[str, Any]:
@@ -146,6 +152,7 @@ def _described(folder: Folder, analyzer: str) -> dict[str, Any]:
     return {
         "version": metadata.get("version"),
         "options": json.loads(metadata.get("options", "{}")),
+        "insight": json.loads(metadata.get("insight", "null")),
         "units": units,
         "rows": sum(part["rows"] for part in parts),
         "parts": parts,

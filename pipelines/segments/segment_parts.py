@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.errors import MediaError
+from pipelines.analyzers.contract import Analyzer, AudioAnalyzer
+from pipelines.errors import AnalyzerFault, MediaError
 from pipelines.media.sampling import Segment
 from pipelines.records.sinks import part_name, write_part
 from pipelines.segments.applicability import warnings_of
@@ -23,11 +24,21 @@ def write_parts(plan: SegmentPlan, seen: FramesSeen, heard: SoundHeard) -> None:
     )
     task, frames = plan.task, {**plan.kept, **seen.frames}
     faults = [d for d in (seen.damage, heard.damage) if d and not _lies_beyond(d, task.segment)]
+    analyzers: list[Analyzer | AudioAnalyzer] = [*plan.frames, *plan.sound]
+    for analyzer in analyzers:
+        _check_table(analyzer, tables[analyzer.name])
     for name, table in tables.items():
         metadata = plan.origins[name].metadata(frames.get(name, 0), seen.decoder, finished=not faults)
         write_part(table, plan.directory(name), task.segment.index, metadata, task.put_urls.get(name, ""))
     if faults:
         raise faults[0]
+
+
+def _check_table(analyzer: Analyzer | AudioAnalyzer, table: Any) -> None:
+    schema = getattr(table, "schema", None)
+    if schema is None or not schema.equals(analyzer.schema):
+        got = type(table).__name__ if schema is None else f"columns {', '.join(schema.names)}"
+        raise AnalyzerFault(analyzer.name, f"it gave {got}; a table with its own schema is needed")
 
 
 def report_of(plan: SegmentPlan, seen: FramesSeen, heard: SoundHeard, seconds: float) -> SegmentReport:

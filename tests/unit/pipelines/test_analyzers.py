@@ -18,8 +18,9 @@ from pipelines.analyzers.registry import (
     describe,
     lane_of,
     load_analyzer,
+    own_names,
 )
-from pipelines.errors import InvalidOption, MissingPackage, UnknownAnalyzer
+from pipelines.errors import AnalyzerFault, InvalidOption, MissingPackage, UnknownAnalyzer
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sampling import Segment
 
@@ -117,3 +118,86 @@ def test_brightness_is_that_of_the_picture() -> None:
     assert table["frame_index"].to_pylist() == [0, 12]
     assert set(table["segment"].to_pylist()) == {3}
     assert table.schema.metadata[b"unit:mean"] == b"BT.709 luma of R'G'B', 0 to 255"
+
+
+FAULTY = """
+import numpy as np
+from pipelines.analyzers.contract import Description
+from pipelines.analyzers.per_frame import PerFrameAnalyzer
+
+
+class Faulty(PerFrameAnalyzer):
+    name = "faulty"
+    description = Description(summary="breaks its contract", takes="frames", lane="cpu", cost_hint=0.0)
+    columns = (("value", __import__("pyarrow").float32()),)
+    version = "1"
+
+    def __init__(self):
+        super().__init__(1.0)
+
+    def analyse(self, pixels):
+        return ANSWER
+
+
+class Namesake(Faulty):
+    pass
+
+
+class Versionless(Faulty):
+    version = property(lambda self: self.nowhere)
+"""
+
+
+def _faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> str:
+    module = f"faulty_{abs(hash(answer))}"
+    (tmp_path / f"{module}.py").write_text(FAULTY.replace("ANSWER", answer))
+    monkeypatch.syspath_prepend(tmp_path)
+    return module
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ("[]", "returned 0 results for 2 frames"),
+        ("[[{'value': 1.0}]]", "returned 1 results for 2 frames"),
+        ("[[], [], []]", "returned 3 results for 2 frames"),
+        ("[[{'other': 1.0}] for _ in pixels]", "a row has 'other'; its columns are value"),
+        ("[[{'value': 'many'}] for _ in pixels]", "its rows do not fit its columns"),
+    ],
+)
+def test_what_breaks_the_contract_is_named_and_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, says: str
+) -> None:
+    analyzer: Any = load_analyzer(f"{_faulty(tmp_path, monkeypatch, answer)}:Faulty")
+    analyzer.load("cpu")
+    run = analyzer.start(Segment(0, 0.0, 10.0))
+
+    def analyse() -> None:
+        run.add(FrameBatch(np.zeros((2, 4, 4, 3), np.uint8), np.array([0.0, 1.0]), np.array([0, 1])))
+        run.finish()
+
+    with pytest.raises(AnalyzerFault, match=says) as caught:
+        analyse()
+    assert "analyzer 'faulty'" in str(caught.value)
+
+
+def test_a_class_that_lacks_what_is_asked_of_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _faulty(tmp_path, monkeypatch, "[[] for _ in pixels]")
+    with pytest.raises(AnalyzerFault, match="analyzer 'faulty': it has no `nowhere`"):
+        load_analyzer(f"{module}:Versionless")
+    assert own_names([f"{module}:Faulty", "labels"]) == ("faulty", "labels")
+    with pytest.raises(UnknownAnalyzer, match="its class is named 'faulty', as that of"):
+        own_names([f"{module}:Faulty", f"{module}:Namesake"])
+
+
+def test_an_entry_point_and_its_class_have_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = _faulty(tmp_path, monkeypatch, "[]")
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("other", f"{module}:Faulty", group)])
+    registry._known.cache_clear()
+    try:
+        with pytest.raises(UnknownAnalyzer, match="its class is named 'faulty': give both the same name"):
+            describe("other")
+    finally:
+        registry._known.cache_clear()
+        registry._class_of.cache_clear()

@@ -16,6 +16,8 @@ from pipelines.analyzers.labels import Labels
 from pipelines.analyzers.registry import check_analyzers, default_analyzers
 from pipelines.analyzers.scenes import cuts_from_scores
 from pipelines.batch import still_images
+from pipelines.batch.job import BatchJob
+from pipelines.batch.segments import SegmentJobs
 from pipelines.batch.still_images import PicturesTask, analyse_bundle
 from pipelines.errors import InvalidOption, MediaError, UnknownAnalyzer
 from pipelines.media.decoders.pyav import PyAvDecoder
@@ -217,3 +219,19 @@ def test_names_are_checked_without_loading_models() -> None:
     code = "import sys, pipelines.analyzers, pipelines.batch.run; print({'torch', 'ray', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_an_analyzer_named_by_its_place_leaves_readable_results(
+    analyzer: SegmentAnalyzer, bikes: str, tmp_path: Path
+) -> None:
+    """Its parts go by the class's own name; so must the insights and the manifest of a batch job."""
+    place = "pipelines.analyzers.brightness:Brightness"
+    job = BatchJob((bikes,), str(tmp_path), (place,), sampling="1fps")
+    jobs = SegmentJobs()
+    planned = jobs.plan(job, {})
+    outcomes = [jobs.perform(analyzer, name, task.to_dict(), lambda: None) for name, task in planned.tasks.items()]
+    jobs.write_whole(job, planned, outcomes)
+    (manifest,) = tmp_path.rglob("manifest.json")
+    assert json.loads(manifest.read_text())["analyzers"]["brightness"]["rows"] == 10
+    insights = json.loads(manifest.with_name("insights.json").read_text())["insights"]
+    assert {insight["analyzer"] for insight in insights} == {"brightness"}

@@ -1,14 +1,17 @@
 """Records become insights with ranges of time."""
 
+import json
 from typing import Any
 
 import pytest
 
-from pipelines.records.insights import merged_ranges, to_insights
+from pipelines.analyzers.registry import analyzer_names, describe
+from pipelines.records.insights import InsightRule, merged_ranges, to_insights
 
 
 def of(analyzer: str, rows: list[dict[str, Any]], duration_s: float = 10.0) -> list[dict[str, Any]]:
-    found = to_insights("clip.mp4", duration_s, {analyzer: rows})
+    rule = describe(analyzer).insight if analyzer in analyzer_names() else None
+    found = to_insights("clip.mp4", duration_s, {analyzer: rows}, {analyzer: rule})
     assert (found["media"], found["duration_s"]) == ("clip.mp4", duration_s)
     insights: list[dict[str, Any]] = found["insights"]
     assert {insight["analyzer"] for insight in insights} <= {analyzer}
@@ -68,3 +71,31 @@ def test_any_other_analyzer_gives_its_values() -> None:
         {"kind": "value", "name": "mean 80", "values": {"mean": 80.0}, "ranges": [span(2, 3)]},
     ]
     assert of("embeddings", [{"time_s": 0.0, "embedding": [0.1]}]) == []
+
+
+def test_an_analyzer_of_somebody_else_reads_by_its_own_rule() -> None:
+    """The rule travels in the metadata of the parts: nothing here knows the analyzer."""
+    rule = InsightRule("gesture", "sightings", name="sign", score="certainty", least_score=0.5)
+    rows = [{"time_s": t, "sign": "wave", "certainty": c} for t, c in [(0.0, 0.9), (1.0, 0.7), (2.0, 0.1)]]
+    read_back = InsightRule.from_dict(json.loads(rule.to_json()))
+    found = to_insights("clip.mp4", 3.0, {"gestures": rows}, {"gestures": read_back})
+    assert found["insights"] == [
+        {"analyzer": "gestures", "kind": "gesture", "name": "wave", "score": 0.9, "ranges": [span(0, 2)]}
+    ]
+
+
+def test_a_picture_that_is_safe_is_no_insight() -> None:
+    rows = [{"time_s": float(t), "nsfw": 0.00024} for t in range(200)]
+    assert of("safety", rows) == []
+    (found,) = of("safety", [{"time_s": 1.0, "nsfw": 0.97123456}, {"time_s": 2.0, "nsfw": 0.6}])
+    assert (found["name"], found["score"], found["ranges"]) == ("not safe for work", 0.9712, [span(1, 3)])
+
+
+def test_numbers_are_rounded() -> None:
+    (found,) = of("speech", [{"start_s": 5.960000000000004, "end_s": 7.1200000000000045}])
+    assert json.dumps(found["ranges"]) == '[{"start_s": 5.96, "end_s": 7.12}]'
+
+
+def test_a_rule_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="form 'poem': it is one of sightings, ranges, cuts, hidden"):
+        InsightRule.from_dict({"kind": "x", "form": "poem"})

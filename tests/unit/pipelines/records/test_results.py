@@ -9,13 +9,19 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipelines.analyzers.records import frame_columns
+from pipelines.records.insights import InsightRule
 from pipelines.records.results import read_manifest, verify, write_results
 from pipelines.records.sinks import write_part
 
 LABELS = pa.list_(pa.struct([("label", pa.string()), ("score", pa.float32())]))
 SCHEMA = pa.schema(
     [*frame_columns(), ("labels", LABELS)],
-    metadata={"analyzer": "labels", "version": "1:x", "unit:time_s": "seconds from the first frame"},
+    metadata={
+        "analyzer": "labels",
+        "version": "1:x",
+        "unit:time_s": "seconds from the first frame",
+        "insight": InsightRule("label", "sightings", name="label", score="score", items="labels").to_json(),
+    },
 )
 URI = "https://host/videos/clip.mp4?signature=secret"
 
