@@ -36,10 +36,15 @@ def head_processes(cluster_id: str, ray_dir: Path) -> list[psutil.Process]:
 
 
 def belongs(process: psutil.Process, cluster_id: str, ray_dir: Path) -> bool:
-    """Whether the process or one that started it carries the cluster's mark or writes into its Ray's directory."""
+    """Whether the process or one that started it carries the cluster's mark or writes into its Ray's directory.
+
+    A worker's mark is the name of its launch, which begins with the cluster's id.
+    """
     with contextlib.suppress(psutil.Error):
         for each in (process, *process.parents()):
-            if environment(each).get(MARKER) == cluster_id or _writes_below(each, ray_dir):
+            own = environment(each)
+            marked = own.get(MARKER) == cluster_id or own.get(_WORKERS_MARKER, "").startswith(f"{cluster_id}-")
+            if marked or _writes_below(each, ray_dir):
                 return True
     return False
 

@@ -171,22 +171,29 @@ class Spoke:
 
     async def _deliver(self, host: str, port: int) -> ChannelEnd:
         """A stream from elsewhere to a port of this node."""
-        assert self._congestion is not None
+        connection, congestion = self._connection, self._congestion
+        assert connection is not None
+        assert congestion is not None
         try:
             _transport, partner = await asyncio.get_running_loop().create_connection(TcpEnd, host, port)
         except OSError as error:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, str(error)) from None
-        return ChannelEnd(self._congestion, partner)
+        if connection.is_closed():  # asyncssh forgets what is opened for a hub that has gone
+            partner.abort()
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "the hub has gone")
+        return ChannelEnd(congestion, partner)
 
     async def open_stream(self, host: str, port: int) -> ChannelEnd:
         """A stream to another node. Raises OSError while the hub is away, asyncssh.Error when it is refused."""
         if self._connection is None or self._congestion is None:
             raise OSError("the hub is away")
-        congestion = self._congestion
-        _channel, end = await self._connection.create_connection(
-            lambda: ChannelEnd(congestion), host, port, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
-        )
-        assert isinstance(end, ChannelEnd)
+        end = ChannelEnd(self._congestion)
+        try:
+            await self._connection.create_connection(
+                lambda: end, host, port, window=WINDOW_BYTES, max_pktsize=PACKET_BYTES
+            )
+        except AssertionError:  # asyncssh's word for a connection that ends at this very moment
+            raise OSError("the hub has gone") from None
         return end
 
     async def _listen_to_hub(self) -> None:

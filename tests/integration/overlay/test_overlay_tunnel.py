@@ -180,3 +180,16 @@ def _send_junk(own: Hosts, junk: bytes) -> None:
         f"import socket; s = socket.create_connection(('{HEAD_ADDRESS}', {HUB_PORT})); s.sendall({junk!r}); s.recv(99)"
     )
     subprocess.run(own.where.command("w1", [sys.executable, "-c", code]), capture_output=True, check=False)
+
+
+@pytest.mark.parametrize("kind", ["bare", "ssh", "exchange"])
+def test_strangers_who_dial_all_the_time_keep_no_worker_out(own: Hosts, kind: str) -> None:
+    """They come from the very network that the worker comes from, 250 a second; the benchmark takes 1,000."""
+    hub = own.start_hub()
+    before = hub.tell("usage")["rss_bytes"]
+    with own.crowd("w2", per_second=250, seconds=100, kind=kind):
+        own.join("w1", "a")
+        again, address = own.join("w1", "b")
+        own.wait_until_reached("head", address)
+        assert hub.tell("usage")["rss_bytes"] - before < 64 * 1024**2
+    assert again.alive

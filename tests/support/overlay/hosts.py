@@ -50,6 +50,12 @@ class Program:
         self._process.stdin.flush()
         return self.wait_for("rss_bytes", after=before)
 
+    def give(self, text: str) -> None:
+        """All that it is ever told."""
+        assert self._process.stdin
+        self._process.stdin.write(text)
+        self._process.stdin.close()
+
     @property
     def alive(self) -> bool:
         """Whether it still runs."""
@@ -88,11 +94,10 @@ class Hosts:
         program.wait_for("ready")
         return program
 
-    def start_spoke(self, host: str, name: str, grace_s: float = 60.0) -> Program:
-        """A worker that is about to join."""
-        return self._start(
-            host, "spoke", str(self.directory), name, f"{HEAD_ADDRESS}:{self.where.hub_port}", str(grace_s)
-        )
+    def start_spoke(self, host: str, name: str, grace_s: float = 60.0, hub: str = "") -> Program:
+        """A worker that is about to join. `hub`: where it dials, unless it dials the head."""
+        where = hub or f"{HEAD_ADDRESS}:{self.where.hub_port}"
+        return self._start(host, "spoke", str(self.directory), name, where, str(grace_s))
 
     def join(self, host: str, name: str, grace_s: float = 60.0) -> tuple[Program, NodeAddress]:
         """A worker that has joined, and its address."""
@@ -110,6 +115,11 @@ class Hosts:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=_environment(), check=True)
         return dict(json.loads(done.stdout))
 
+    def serve(self, host: str, port: int) -> None:
+        """The small service as a process of its own on `host`, at every address."""
+        self._start(host, "serve", str(port))
+        wait_until("it serves", lambda: self.ask_port(host, "127.0.0.1", port, "echo on").get("text") == "on")
+
     def wait_until_reached(self, host: str, address: NodeAddress = HEAD, timeout_s: float = 60.0) -> None:
         """Wait until the node's service answers to `host`."""
         wait_until(
@@ -117,6 +127,31 @@ class Hosts:
             lambda: self.ask(host, address, "echo on").get("text") == "on",
             timeout_s,
         )
+
+    @contextlib.contextmanager
+    def crowd(self, host: str, per_second: float, seconds: float, kind: str = "bare") -> Iterator[None]:
+        """Strangers on `host` who dial the hub at this rate, until the block ends or `seconds` have passed."""
+        with self._beside(host, "flood", HEAD_ADDRESS, self.where.hub_port, per_second, seconds, kind) as strangers:
+            yield
+            assert strangers.poll() is None, "the crowd left before the test was over"
+
+    @contextlib.contextmanager
+    def distance(self, host: str, port: int, round_trip_ms: float) -> Iterator[str]:
+        """Where `host` reaches the hub as if it were so far away, until the block ends."""
+        with self._beside(host, "distance", port, HEAD_ADDRESS, self.where.hub_port, round_trip_ms):
+            wait_until("the relay listens", lambda: f":{port} " in self.where.run(host, "ss", "-ltn"))
+            yield f"127.0.0.1:{port}"
+
+    @contextlib.contextmanager
+    def _beside(self, host: str, program: str, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", f"tests.support.overlay.{program}", *map(str, arguments)]
+        with subprocess.Popen(
+            self.where.command(host, command), stdout=subprocess.DEVNULL, cwd=ROOT, env=_environment()
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def _start(self, host: str, *arguments: str) -> Program:
         program = Program(self.where.command(host, [*PEER, *arguments]))

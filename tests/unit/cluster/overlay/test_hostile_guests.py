@@ -32,7 +32,7 @@ async def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.
 def channels() -> int:
     """asyncssh's channels in this process that are still known to somebody."""
     gc.collect()
-    return sum(isinstance(each, asyncssh.SSHTCPChannel) for each in gc.get_objects())
+    return sum(issubclass(type(each), asyncssh.SSHTCPChannel) for each in gc.get_objects())
 
 
 def run(directory: Path, story: Callable[[Hub, OpenDoor], Awaitable[None]], **settings: Any) -> None:
@@ -141,6 +141,27 @@ def test_a_node_has_a_bounded_number_of_streams_and_is_told_why_it_gets_no_more(
         server.close()
         for writer in accepted:
             writer.transport.abort()
+
+    run(tmp_path, story)
+
+
+def test_half_closed_streams_go_with_whoever_left_them(tmp_path: Path) -> None:
+    """The client has said all it had, and the service never answers and never ends."""
+
+    async def story(made: Hub, _door: OpenDoor) -> None:
+        held: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(lambda _r, writer: held.append(writer), HEAD.host, PORT)
+        client = await join(tmp_path, "a")
+        for _ in range(100):
+            _reader, writer = await client.open_connection(HEAD.host, PORT)
+            writer.write_eof()
+        await until(lambda: len(held) == 100, "all have arrived")
+        assert made.memory.channels == 100
+        client.abort()
+        await until(lambda: made.memory.channels == 0, "nothing is left")
+        server.close()
+        for each in held:
+            each.transport.abort()
 
     run(tmp_path, story)
 
