@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from serve_apps.api import problems
 from serve_apps.api.context import Service
-from serve_apps.api.middleware import Guard
+from serve_apps.api.middleware import BodyLimits, Guard
 from serve_apps.api.routes import analyses, estimates, images, media, operations, results, uploads
 from serve_apps.api.routes.page import add_page
 from serve_apps.api.schemas import Problem
@@ -22,12 +22,15 @@ Every call but health needs `Authorization: Bearer <key>`. Errors are RFC 9457 p
 and the way out. Send an `Idempotency-Key` with each submission: then a retry is harmless.
 """
 
+_BODY_LIMITS = BodyLimits()
+
 
 def create_app(
     service: Service,
     prober: Prober,
     *,
     public_docs: bool = False,
+    body_limits: BodyLimits = _BODY_LIMITS,
     live: Callable[[], dict[str, Any]] = dict,
 ) -> FastAPI:
     """The API's application. `live` adds to the answer of /v1/health; with `public_docs`, /docs needs no key."""
@@ -41,7 +44,7 @@ def create_app(
         separate_input_output_schemas=False,
     )
     problems.install(app)
-    app.add_middleware(Guard, answered=service.metrics.answered)
+    app.add_middleware(Guard, answered=service.metrics.answered, gate=service.gate, limits=body_limits)
     for router in (
         analyses.routes(service),
         results.routes(service),

@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ProblemError)
     async def refused(_request: Request, error: ProblemError) -> Response:
-        return _response(error.status, error.detail, error.errors, error.headers)
+        return problem_response(error)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
@@ -80,6 +80,8 @@ def install(app: FastAPI) -> None:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's own, for bytes that are not UTF-8
             problem = FieldProblem(field="body", detail="send JSON in UTF-8")
             return _response(400, "the body is not JSON in UTF-8", [problem])
+        if error.status_code in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):  # the middleware's
+            return _response(error.status_code, str(error.detail))
         detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
         return _response(error.status_code, detail, headers=error.headers)
 
@@ -93,6 +95,11 @@ def install(app: FastAPI) -> None:
         # The log has the traceback; the client learns nothing of the inside.
         _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _response(500, "an error on our side; it has been logged")
+
+
+def problem_response(error: ProblemError) -> Response:
+    """The problem as a response."""
+    return _response(error.status, error.detail, error.errors, error.headers)
 
 
 def printable(value: Any) -> Any:

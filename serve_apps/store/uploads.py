@@ -2,6 +2,7 @@
 
 import math
 import secrets
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ from serve_apps.store.tables import reading, uploads, writing
 _u = uploads.c
 _MOST_PARTS = 10_000  # S3's limit
 _HEAD_BYTES = 4096
+_IN_MEMORY_BYTES = 1 << 20
 ABANDONED_AFTER_S = 24 * 3600.0
 
 
@@ -92,6 +94,15 @@ class Uploads:
             connection.execute(uploads.insert().values(row))
             return _as_upload(connection.execute(select(uploads).where(_u.id == upload_id)).one())
 
+    def store(self, name: str, size_bytes: int, key_id: str | None, data: IO[bytes]) -> Upload:
+        """A whole file at once: its parts are read from `data` one after the other. Raises UploadRefused."""
+        upload = self.begin(name, size_bytes, key_id)
+        for number in range(1, upload.parts_total + 1):
+            with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as part:
+                _copy(data, part, upload.size_of(number))
+                self.put_part(upload, number, part)
+        return self.complete(upload)
+
     def get(self, upload_id: str) -> Upload | None:
         """The upload, or None."""
         with reading(self._engine) as connection:
@@ -163,6 +174,12 @@ class Uploads:
         rows = select(uploads).where(_u.state == UploadState.OPEN.value, old).limit(limit)
         with reading(self._engine) as connection:
             return [_as_upload(row) for row in connection.execute(rows)]
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    while size > 0 and (chunk := source.read(min(size, _IN_MEMORY_BYTES))):
+        target.write(chunk)
+        size -= len(chunk)
 
 
 def _as_upload(row: Any) -> Upload:

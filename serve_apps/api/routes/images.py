@@ -1,15 +1,15 @@
 """/v1/images:analyze: a picture in, what is on it out, in one call."""
 
 import asyncio
-import io
-from typing import Annotated, Any
+import tempfile
+from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serve_apps.api import views
 from serve_apps.api.context import Service
-from serve_apps.api.problems import ProblemError, refuse_fields, refuse_invalid, responses
+from serve_apps.api.problems import refuse_fields, refuse_invalid, responses
 from serve_apps.api.schemas import (
     AnalysisRequest,
     AnalysisView,
@@ -22,7 +22,7 @@ from serve_apps.api.schemas import (
 from serve_apps.store.keys import ApiKey, Scope
 from serve_apps.store.uploads import UploadRefused
 
-_MOST_BYTES = 32 << 20
+_IN_MEMORY_BYTES = 1 << 20
 _PRIORITY = 10  # somebody stands and waits
 WaitS = Annotated[float, Query(ge=0, le=120, description="How long to wait, through a cold start too.")]
 
@@ -76,36 +76,25 @@ def routes(service: Service) -> APIRouter:
 
 
 async def _asked(service: Service, request: Request, key: ApiKey) -> ImageRequest:
-    kind = request.headers.get("content-type", "")
-    body = await _body(request)
-    if kind.startswith("image/"):
-        return ImageRequest(image=await asyncio.to_thread(_upload, service, body, key))
+    if request.headers.get("content-type", "").startswith("image/"):
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
+            async for chunk in request.stream():
+                file.write(chunk)
+            return ImageRequest(image=await asyncio.to_thread(_upload, service, file, key))
     try:
-        return ImageRequest.model_validate_json(body)
+        return ImageRequest.model_validate_json(await request.body())
     except ValidationError as error:
         raise refuse_invalid(error) from None
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            raise ProblemError(413, f"the picture has more than {_MOST_BYTES} bytes: upload it, or give its URI")
-    return bytes(body)
-
-
-def _upload(service: Service, body: bytes, key: ApiKey) -> str:
+def _upload(service: Service, file: IO[bytes], key: ApiKey) -> str:
     """The picture as an upload; its id. Raises the 422 for what is no picture."""
     try:
-        if not body:
+        size = file.seek(0, 2)
+        if not size:
             raise UploadRefused("the body is empty")
-        upload = service.uploads.begin("image", len(body), key.id)
-        for number in range(1, upload.parts_total + 1):
-            start = (number - 1) * upload.part_size_bytes
-            part = io.BytesIO(body[start : start + upload.part_size_bytes])
-            service.uploads.put_part(upload, number, part)
-        upload = service.uploads.complete(upload)
+        file.seek(0)
+        upload = service.uploads.store("image", size, key.id, file)
     except UploadRefused as error:
         raise refuse_fields([FieldProblem(field="body", detail=f"body: {error}")]) from None
     return upload.id

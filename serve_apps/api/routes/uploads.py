@@ -159,15 +159,10 @@ async def _take_form(service: Service, request: Request, key: ApiKey) -> Upload:
         if not isinstance(file, UploadFile) or not file.size:
             raise refuse_fields([FieldProblem(field="file", detail="file is missing or empty")])
         name = "".join(c for c in file.filename or "" if c.isprintable())[:255] or "file"
-        upload = await _begin(service, UploadRequest(name=name, size_bytes=file.size), key)
-        for number in range(1, upload.parts_total + 1):
-            with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES) as part:
-                part.write(await file.read(upload.size_of(number)))
-                await asyncio.to_thread(service.uploads.put_part, upload, number, part)
-    try:
-        return await asyncio.to_thread(service.uploads.complete, upload)
-    except UploadRefused as error:
-        raise refuse_fields([FieldProblem(field="file", value=name, detail=f"file: {error}")]) from None
+        try:
+            return await asyncio.to_thread(service.uploads.store, name, file.size, key.id, file.file)
+        except UploadRefused as error:
+            raise refuse_fields([FieldProblem(field="file", value=name, detail=f"file: {error}")]) from None
 
 
 async def _complete(service: Service, upload: Upload) -> Upload:
