@@ -98,6 +98,21 @@ class MediaSettings(_Frozen):
     storage: tuple[str, ...] = ()
 
 
+class AnalysisSettings(_Frozen):
+    """What one analysis may be. A header is a stranger's claim: without limits, one of 700 bytes buys every machine."""
+
+    # The longest media item: a day. Recordings are longer only by mistake, and live streams never end.
+    max_media_s: Annotated[float, Field(gt=0)] = 86_400.0
+    # All segments of an analysis: two weeks of media by the minute. Each is a row that is read and written many times.
+    max_segments: Annotated[int, Field(ge=1)] = 20_000
+    # The workers of each lane that one analysis alone is worth: others, and the budget, want some too.
+    max_workers: Annotated[int, Field(ge=1)] = 8
+    # The largest frame: 8K has 33 million pixels. A frame is decoded on the head, to see that it can be.
+    max_frame_pixels: Annotated[int, Field(ge=1)] = 1 << 26
+    # What reading a header may take of the head's memory, in MiB; six are read at once at most, each in a process.
+    probe_memory_mib: Annotated[int, Field(ge=256)] = 512
+
+
 class ModelSettings(_Frozen):
     """Where models lie that a request may name by their file: folders of the workers, and s3://bucket/prefix.
 
@@ -261,6 +276,7 @@ class Settings(_Frozen):
     media: MediaSettings = MediaSettings()
     models: ModelSettings = ModelSettings()
     ray: RaySettings = RaySettings()
+    analyses: AnalysisSettings = AnalysisSettings()
     retention: RetentionSettings = RetentionSettings()
     local: LocalCloudSettings = LocalCloudSettings()
     overlay: OverlaySettings = OverlaySettings()

@@ -26,8 +26,7 @@ from cluster.storage.database import open_engine
 from cluster.storage.object_storage import open_storage
 from cluster.storage.tickets import open_tickets
 from pipelines import logs
-from pipelines.media.isolation import DecodeProcesses
-from pipelines.media.sources import MediaInfo
+from pipelines.media.isolation import DecodeProcesses, ProbeLimits
 from serve_apps.analyses import Lane
 from serve_apps.api.analyzer_catalog import Catalog
 from serve_apps.api.app import create_app
@@ -49,11 +48,10 @@ from serve_apps.store.credentials import Credentials
 from serve_apps.store.keys import Keys
 from serve_apps.store.lifecycle import Lifecycle
 from serve_apps.store.uploads import Uploads
-from serve_apps.work.dispatch_policy import GIVEN_AHEAD, DispatchPolicy
+from serve_apps.work.dispatch_policy import GIVEN_AHEAD, AnalysisLimits, DispatchPolicy
 from serve_apps.work.dispatcher import Dispatcher, RunSegment
 from serve_apps.work.pricing import Pricing
 from serve_apps.work.prober import Prober
-from serve_apps.work.probing import probe_media
 from serve_apps.work.running import lifespan_of
 
 APP_NAME = "aima"
@@ -146,10 +144,8 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
 
     # Kept for the next request, and gone when there is none: an idle head pays for no process. What is theirs to open
     # is signed: they run FFmpeg on strangers' files, and the storage's keys stay away from that.
-    headers = DecodeProcesses(_HEADER_LIMIT_S, _HEADERS_IDLE_S, credentials=False)
-
-    def probe(uri: str) -> MediaInfo:
-        return probe_media(uri, headers.probe)
+    reading = ProbeLimits(_HEADER_LIMIT_S, settings.probe_memory_bytes, settings.max_frame_pixels)
+    probe = DecodeProcesses(_HEADER_LIMIT_S, _HEADERS_IDLE_S, credentials=False, limits=reading).probe
 
     dispatcher = Dispatcher(
         queue=DatabaseQueue(engine, clock),
@@ -241,6 +237,7 @@ def _policy(settings: ServiceSettings, storage_uri: str) -> DispatchPolicy:
         segments_per_worker={lane: settings.segments_per_worker[lane] for lane in _lanes(settings)},
         segment_s=settings.segment_s,
         media_s_per_worker=settings.media_s_per_worker,
+        limits=AnalysisLimits(settings.max_media_s, settings.max_segments, settings.max_workers_of_one),
     )
 
 

@@ -40,6 +40,11 @@ class ServiceSettings:
     idle_limit_s: float
     segment_s: float
     media_s_per_worker: float
+    max_media_s: float
+    max_segments: int
+    max_workers_of_one: int
+    max_frame_pixels: int
+    probe_memory_bytes: int
     log_format: Format
     log_level: Level
     log_path: str

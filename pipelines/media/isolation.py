@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import logging
+import math
 import mmap
 import os
 import pickle
@@ -19,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,18 @@ _GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ProbeLimits:
+    """What reading a header may take: seconds in all, the memory of its process, and pixels of a frame; 0: no limit."""
+
+    total_s: float = 0.0
+    memory_bytes: int = 0
+    most_pixels: int = 0
+
+
+_UNLIMITED = ProbeLimits()
+
+
 class ReaderEnded(Exception):
     """The decoding process is gone; the text says how."""
 
@@ -51,9 +65,14 @@ class DecodeProcesses:
     """
 
     def __init__(
-        self, stall_limit_s: float = _STALL_LIMIT_S, idle_limit_s: float | None = None, credentials: bool = True
+        self,
+        stall_limit_s: float = _STALL_LIMIT_S,
+        idle_limit_s: float | None = None,
+        credentials: bool = True,
+        limits: ProbeLimits = _UNLIMITED,
     ) -> None:
         self._stall_limit_s, self._idle_limit_s, self._credentials = stall_limit_s, idle_limit_s, credentials
+        self._limits = limits
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
         self._reaper: threading.Timer | None = None
@@ -123,7 +142,7 @@ class DecodeProcesses:
 
     def probe(self, uri: str) -> MediaInfo:
         """What the file is (see pipelines.media.sources). Raises MediaError."""
-        header, _ = self._answer(uri, "probe", uri)
+        header, _ = self._answer(uri, "probe", uri, self._limits.most_pixels)
         return MediaInfo.from_dict(header["info"])
 
     def sound(self, uri: str, start_s: float, end_s: float) -> tuple[Samples, MediaError | None]:
@@ -159,11 +178,12 @@ class DecodeProcesses:
         except ReaderEnded as error:
             raise MediaError(uri, str(error)) from None
         except TimeoutError:
-            raise MediaError(uri, f"could not be read within {self._stall_limit_s:g} s") from None
+            limit_s = min(self._stall_limit_s, self._limits.total_s or math.inf)
+            raise MediaError(uri, f"could not be read within {limit_s:g} s") from None
 
     def _answers(self, *request: Any) -> Iterator[Any]:
         with self._process(nvdec=request[0] == "prove" or request[:2] == ("read", "nvdec")) as process:
-            yield from process.answers(request, self._stall_limit_s)
+            yield from process.answers(request, self._stall_limit_s, self._limits.total_s)
 
     @contextlib.contextmanager
     def _process(self, nvdec: bool = False) -> Iterator["_Process"]:
@@ -185,7 +205,7 @@ class DecodeProcesses:
                 if process.is_alive():
                     return process
                 process.end()
-        return _Process(self._credentials, nvdec)
+        return _Process(self._credentials, nvdec, self._limits.memory_bytes)
 
     def _give_back(self, process: "_Process") -> None:
         with self._lock:
@@ -218,14 +238,14 @@ def _end_all(processes: "list[_Process]") -> None:
 class _Process:
     """One decoding process and the socket to it. `idle_since` is on the monotonic clock, in seconds."""
 
-    def __init__(self, credentials: bool, nvdec: bool = False) -> None:
+    def __init__(self, credentials: bool, nvdec: bool = False, memory_bytes: int = 0) -> None:
         self.idle_since, self.nvdec = 0.0, nvdec
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-P", "-m", "pipelines.media.decoders.process", str(theirs.fileno())]
         gpu = {name: os.environ[name] for name in _GPU_VARIABLES if nvdec and name in os.environ}
         with theirs:
             self.process = subprocess.Popen(  # noqa: S603
-                [*command, *(["nvdec"] if nvdec else [])],
+                [*command, "nvdec" if nvdec else "", str(memory_bytes)],
                 env=reader_environment(credentials) | gpu,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -243,15 +263,20 @@ class _Process:
         self.process.kill()
         self.process.wait()
 
-    def answers(self, request: Any, stall_limit_s: float) -> Iterator[Any]:
+    def answers(self, request: Any, stall_limit_s: float, total_s: float | None = None) -> Iterator[Any]:
         """What it sends: a header, and an array where there is one.
 
         Raises MediaError as it reports it, ReaderEnded, TimeoutError.
         """
+        ends_at = time.monotonic() + (total_s or math.inf)
         self._channel.settimeout(stall_limit_s)
         try:
             self._channel.send(pickle.dumps(request))
             while True:
+                left_s = ends_at - time.monotonic()  # who shows progress for ever is stopped all the same
+                if left_s <= 0:
+                    raise TimeoutError
+                self._channel.settimeout(min(stall_limit_s, left_s))
                 message, handles, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
                 if not message:
                     raise ConnectionResetError

@@ -12,6 +12,10 @@ from pipelines.media.media_types import sniff
 
 _CUT_POINTS_APART_S = 10.0
 _HEAD_BYTES = 4096
+# A claim of more seconds than this is checked: 16 bytes are a tenth of what a still screen takes for a second.
+_FEWEST_BYTES_PER_S = 16
+# So long may one packet stand for, such as a slide that is shown while somebody talks.
+_LONGEST_PACKET_S = 600.0
 # A picture is one frame: a segment of this length, in seconds, is all of it.
 PICTURE_S = 0.04
 # What Pillow may try: formats whose readers are in wide use. Others (PDF, PS, FITS ...) have no business here.
@@ -56,13 +60,13 @@ class MediaInfo:
         return cls(**(data | {"cut_points_s": tuple(data.get("cut_points_s", ()))}))
 
 
-def probe(uri: str) -> MediaInfo:
+def probe(uri: str, most_pixels: int = 0) -> MediaInfo:
     """Read a file's header and decode its first frame, or its first sound where it has no video.
 
-    Raises MediaError if either cannot be done.
+    Frames of more than `most_pixels` are not decoded; 0: no limit. Raises MediaError if either cannot be done.
     """
     try:
-        return _probe_video(uri)
+        return _probe_video(uri, most_pixels)
     except NoVideo:
         try:
             return _probe_sound(uri)
@@ -70,17 +74,20 @@ def probe(uri: str) -> MediaInfo:
             raise MediaError(uri, "neither a video nor an audio stream") from None
 
 
-def _probe_video(uri: str) -> MediaInfo:
+def _probe_video(uri: str, most_pixels: int) -> MediaInfo:
     from pipelines.media.container import open_video  # noqa: PLC0415
 
     with open_video(uri) as video:
+        if most_pixels:
+            _limit_frames(uri, video.stream.codec_context, most_pixels)
         frame = next(video.container.decode(video.stream), None)
         if frame is None:
             raise MediaError(uri, "no frame can be decoded")
         rotation = round(frame.rotation) % 360
         width, height = _displayed_size(frame, video.stream.sample_aspect_ratio, rotation)
         average_fps = float(video.stream.average_rate or 0)
-        duration_s = video.stream_duration_s or video.container_duration_s or _scanned_duration_s(open_video, uri)
+        claimed_s = video.stream_duration_s or video.container_duration_s
+        duration_s = _believed_duration_s(open_video, uri, claimed_s, video.container.size)
         return MediaInfo(
             uri=uri,
             container=video.format,
@@ -88,7 +95,7 @@ def _probe_video(uri: str) -> MediaInfo:
             width=width,
             height=height,
             rotation_deg=rotation,
-            duration_s=max(duration_s, 1 / (average_fps or 25.0)),
+            duration_s=max(duration_s, min(1 / (average_fps or 25.0), _LONGEST_PACKET_S)),
             average_fps=average_fps,
             has_audio=len(video.container.streams.audio) > 0,
             cut_points_s=_cut_points_s(video.stream),
@@ -102,7 +109,7 @@ def _probe_sound(uri: str) -> MediaInfo:
     with open_audio(uri) as audio:
         if not any(_decodes(packet) for packet in audio.container.demux(audio.stream)):
             raise MediaError(uri, "no sound can be decoded")
-        duration_s = audio.duration_s or _scanned_duration_s(open_audio, uri)
+        duration_s = _believed_duration_s(open_audio, uri, audio.duration_s, audio.container.size)
         return MediaInfo(
             uri=uri,
             container=audio.format,
@@ -183,18 +190,35 @@ def _displayed_size(frame: Any, pixel_aspect: Any, rotation: int) -> tuple[int, 
     return (frame.height, width) if rotation % 180 else (width, frame.height)
 
 
-def _scanned_duration_s(opened: Any, uri: str) -> float:
-    """The duration by reading all packets: for streams whose header was never completed."""
+def _limit_frames(uri: str, codec: Any, most_pixels: int) -> None:
+    """Refuse what the header says to be larger; what it hides, the decoder refuses. One frame at a time is decoded."""
+    if codec.width * codec.height > most_pixels:
+        raise MediaError(uri, f"frames of {codec.width}x{codec.height} pixels; at most {most_pixels} pixels are read")
+    codec.options = {"max_pixels": str(most_pixels)}
+    codec.thread_count = 1
+
+
+def _believed_duration_s(opened: Any, uri: str, claimed_s: float | None, size_bytes: int) -> float:
+    """What the file says, unless it has too few bytes for that: then, and where it says nothing, what is in it."""
+    if claimed_s and not 0 < size_bytes < claimed_s * _FEWEST_BYTES_PER_S:
+        return claimed_s
+    scanned_s, packets = _scanned(opened, uri)
+    return min(scanned_s, packets * _LONGEST_PACKET_S)
+
+
+def _scanned(opened: Any, uri: str) -> tuple[float, int]:
+    """The duration by reading all packets, and their number."""
     with opened(uri) as media:
         times = [p.pts for p in media.container.demux(media.stream) if p.size and p.pts is not None]
         if not times:
-            return 0.0
+            return 0.0, 0
         spacing = (max(times) - min(times)) / max(1, len(times) - 1)
-        return float((max(times) - min(times) + spacing) * float(media.stream.time_base))
+        return float((max(times) - min(times) + spacing) * float(media.stream.time_base)), len(times)
 
 
 def reader_environment(credentials: bool) -> dict[str, str]:
     """A reader's environment: no secrets, for it runs FFmpeg on a stranger's file; at most what opens s3:// media."""
     names = [*_INHERITED, *(n for n in os.environ if credentials and n.startswith("AWS_"))]
     kept = {name: os.environ[name] for name in names if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    # No decoder uses BLAS, whose threads would reserve memory for each core.
+    return kept | {"OPENBLAS_NUM_THREADS": "1"} | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

@@ -1,5 +1,6 @@
 """What moves analyses on, as the dispatcher sees it: claims under leases, completions that count once, retries."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -59,8 +60,18 @@ class Queue(Protocol):
     done twice.
     """
 
-    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
-        """At most `limit` new analyses whose media are to be read and cut; by priority, then oldest first."""
+    def claim_unplanned(
+        self, owner: str, limit: int, lease_s: float, busy_keys: Sequence[str] = ()
+    ) -> Sequence[Analysis]:
+        """At most `limit` new analyses whose media are to be read and cut; by priority, then oldest first.
+
+        None of `busy_keys` (ids of API keys, "" for the deployment's own token). One that was claimed five times and
+        neither planned nor let go of fails: its planners did not survive it.
+        """
+        ...
+
+    def renew_plans(self, owner: str, ids: Sequence[str], lease_s: float) -> None:
+        """Prolong the leases of analyses that are being planned."""
         ...
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
@@ -107,6 +118,7 @@ class Queue(Protocol):
         """Hand back everything claimed, at a clean stop; returns how much."""
         ...
 
-    def pending_media_s(self, lane: Lane) -> float:
-        """Seconds of media in all the lane's segments that have not ended, claimed ones too."""
+    def pending_media_s(self, lane: Lane, most_of_one_s: float = math.inf) -> float:
+        """Seconds of media in all the lane's segments that have not ended, claimed ones too; of each analysis at most
+        `most_of_one_s`."""
         ...

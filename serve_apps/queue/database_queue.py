@@ -1,5 +1,6 @@
 """The queue in the database, which is the truth of every request."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,17 +33,29 @@ class DatabaseQueue:
     def __init__(self, engine: Engine, clock: Callable[[], float], max_attempts: int = MAX_ATTEMPTS) -> None:
         self._engine, self._clock, self._max_attempts = engine, clock, max_attempts
 
-    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> list[Analysis]:
+    def claim_unplanned(self, owner: str, limit: int, lease_s: float, busy_keys: Sequence[str] = ()) -> list[Analysis]:
         now = self._clock()
         free = or_(_a.lease_until.is_(None), _a.lease_until <= now)
         turn = select(analyses).where(_a.state == AnalysisState.QUEUED.value, free)
+        if busy_keys:
+            turn = turn.where(func.coalesce(_a.key_id, "").not_in(busy_keys))
         turn = turn.order_by(_a.priority.desc(), _a.created_at, _a.id).limit(limit).with_for_update(skip_locked=True)
         with writing(self._engine) as connection:
-            claimed = [as_analysis(row) for row in connection.execute(turn)]
+            rows = connection.execute(turn).all()
+            for row in rows:
+                if row.plan_attempts >= self._max_attempts:
+                    error = {"message": f"it could not be planned in {row.plan_attempts} tries"}
+                    finish(connection, row, AnalysisState.FAILED, error, now)
+            claimed = [as_analysis(row) for row in rows if row.plan_attempts < self._max_attempts]
             ids = [analysis.id for analysis in claimed]
-            lease = {"lease_owner": owner, "lease_until": now + lease_s}
+            lease = {"lease_owner": owner, "lease_until": now + lease_s, "plan_attempts": _a.plan_attempts + 1}
             connection.execute(update(analyses).where(_a.id.in_(ids)).values(lease))
         return claimed
+
+    def renew_plans(self, owner: str, ids: Sequence[str], lease_s: float) -> None:
+        mine = and_(_a.id.in_(ids), _a.lease_owner == owner, _a.state == AnalysisState.QUEUED.value)
+        with writing(self._engine) as connection:
+            connection.execute(update(analyses).where(mine).values(lease_until=self._clock() + lease_s))
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         now = self._clock()
@@ -77,7 +90,8 @@ class DatabaseQueue:
             since = _failing_since(connection, analysis_id, now, EventKind.MEDIA_RETRIED, EventKind.RETRIED)
             if (again_at := after_outage_at(since, now)) is None:
                 return False
-            update_analysis(connection, analysis_id, NO_LEASE | {"lease_until": again_at, "error": {"message": error}})
+            later = {"lease_until": again_at, "error": {"message": error}, "plan_attempts": 0}
+            update_analysis(connection, analysis_id, NO_LEASE | later)
             record_event(connection, analysis_id, now, EventKind.MEDIA_RETRIED, {"error": error})
         return True
 
@@ -167,13 +181,15 @@ class DatabaseQueue:
         back = {"state": SegmentState.PENDING.value, "started_at": None} | NO_LEASE
         with writing(self._engine) as connection:
             unplanned = and_(_a.state == AnalysisState.QUEUED.value, _a.lease_owner == owner)
-            released = connection.execute(update(analyses).where(unplanned).values(NO_LEASE)).rowcount
+            back_in_line = NO_LEASE | {"plan_attempts": 0}
+            released = connection.execute(update(analyses).where(unplanned).values(back_in_line)).rowcount
             return released + connection.execute(update(segments).where(_leased_by(owner)).values(back)).rowcount
 
-    def pending_media_s(self, lane: Lane) -> float:
+    def pending_media_s(self, lane: Lane, most_of_one_s: float = math.inf) -> float:
+        open_ones = select(func.sum(_s.end_s - _s.start_s)).where(_s.state.in_(OPEN), _s.lane == lane.value)
         with reading(self._engine) as connection:
-            total = select(func.sum(_s.end_s - _s.start_s)).where(_s.state.in_(OPEN), _s.lane == lane.value)
-            return float(connection.execute(total).scalar() or 0.0)
+            each = connection.execute(open_ones.group_by(_s.analysis_id)).scalars()
+            return float(sum(min(seconds, most_of_one_s) for seconds in each))
 
 
 def _failing_since(

@@ -45,7 +45,7 @@ class Lifecycle:
             planned = row.started_at is not None and not unreadable(row.info)
             state = AnalysisState.RUNNING if planned else AnalysisState.QUEUED
             back = {"state": state.value, "error": None, "finished_at": None, "summarised": False}
-            update_analysis(connection, analysis_id, back | NO_LEASE)
+            update_analysis(connection, analysis_id, {**back, **NO_LEASE, "plan_attempts": 0})
             record_event(connection, analysis_id, self._clock(), EventKind.RETRIED, {})
         return True
 

@@ -58,6 +58,7 @@ analyses = Table(
     Column("first_frame_at", Float(53)),
     Column("finished_at", Float(53)),
     Column("info", JSON(none_as_null=True)),
+    Column("plan_attempts", Integer, nullable=False, server_default="0"),
     Column("traceparent", String(64)),  # see traces.py
     # Whether the insights and manifests of what is whole have been written.
     Column("summarised", Boolean, nullable=False, server_default="0"),

@@ -12,6 +12,15 @@ GIVEN_AHEAD = 1
 
 
 @dataclass(frozen=True)
+class AnalysisLimits:
+    """What one analysis may be: seconds of each media item, segments in all, and workers that it alone is worth."""
+
+    media_s: float = 86_400.0
+    segments: int = 20_000
+    workers: int = 8
+
+
+@dataclass(frozen=True)
 class DispatchPolicy:
     """How much runs at once, and how long a silent dispatcher keeps its claims.
 
@@ -30,6 +39,7 @@ class DispatchPolicy:
     access_s: float = 3600.0
     poll_s: float = 1.0
     idle_poll_s: float = 5.0
+    limits: AnalysisLimits = AnalysisLimits()
 
     def given_at_once(self, lane: Lane, workers: int) -> int:
         """How many segments so many workers of a lane are given."""

@@ -7,15 +7,15 @@ carries on; a segment that runs twice writes the same part twice and is counted 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from pipelines import logs
 from pipelines.errors import MediaError, MediaUnavailable
-from pipelines.media.sampling import Segment, plan_segments
+from pipelines.media.sampling import Segment
 from pipelines.media.sources import MediaInfo
 from pipelines.records.sinks import part_name
-from pipelines.segments.applicability import applicable
 from pipelines.segments.task import SegmentTask
 from serve_apps.analyses import Lane, SegmentState
 from serve_apps.monitoring.measures import OUTAGES, Measures, cause_of
@@ -24,13 +24,13 @@ from serve_apps.queue.contract import ClaimedSegment, Queue, SegmentKey
 from serve_apps.results.worker_access import ResultsElsewhere, WorkerAccess, output_uri
 from serve_apps.store.analysis_store import Analysis
 from serve_apps.work.dispatch_policy import DispatchPolicy, wanted_workers
+from serve_apps.work.planning import LaneOf, Planner, Probe
 
 _log = logging.getLogger(__name__)
 
 RunSegment = Callable[[Mapping[str, Any]], AsyncIterator[Mapping[str, Any]]]
-Probe = Callable[[str], MediaInfo]
-LaneOf = Callable[[str], str]
-_PLANS_AT_ONCE = 2
+# One key has at most half of them, so that its slow media keep nobody else waiting.
+_PLANS_AT_ONCE, _PLANS_OF_ONE_KEY = 8, 4
 _SAME_DISK = WorkerAccess()
 # What follows the end of work, its records and webhooks, is over by then.
 _QUIET_AFTER_S = 15.0
@@ -54,13 +54,14 @@ class Dispatcher:
         measures: Measures | None = None,
         traces: Traces | None = None,
     ) -> None:
-        self._queue, self._run_segment, self._probe, self._access = queue, run_segment, probe, access
+        self._queue, self._run_segment, self._access = queue, run_segment, access
         self._policy, self._owner, self._lane_of = policy, owner, lane_of
         self._measures, self._traces = measures or Measures(), traces or Traces()
+        self._planner = Planner(queue, probe, policy, owner, lane_of, access, self._measures, self._traces)
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[SegmentKey, asyncio.Task[None]] = {}
-        self._planning: set[asyncio.Task[None]] = set()
+        self._planning: dict[str, tuple[asyncio.Task[None], str]] = {}  # by analysis, with whose key it is
         self._pending = False
         self._busy_until = 0.0
 
@@ -101,15 +102,24 @@ class Dispatcher:
 
     async def _step(self) -> None:
         self._pending = False
-        # Reading headers costs a process each: a burst waits its turn in the database, not here.
-        if (room := _PLANS_AT_ONCE - len(self._planning)) > 0:
-            lease_s = self._policy.lease_s * 4
-            for claimed in await asyncio.to_thread(self._queue.claim_unplanned, self._owner, room, lease_s):
-                self._keep(self._planning, self._plan_one(claimed))
+        await self._plan_some()
         for lane in self._run_segment:
             room = await self._room(lane)
             if room > 0:
                 await self._start(lane, room)
+
+    async def _plan_some(self) -> None:
+        """Reading headers costs a process each: a burst waits its turn in the database, not here."""
+        while len(self._planning) < _PLANS_AT_ONCE:
+            keys = Counter(key for _task, key in self._planning.values())
+            busy = [key for key, count in keys.items() if count >= _PLANS_OF_ONE_KEY]
+            claim = self._queue.claim_unplanned
+            claimed = await asyncio.to_thread(claim, self._owner, 1, self._policy.lease_s, busy)
+            for analysis in claimed:
+                task = asyncio.create_task(self._plan_one(analysis))
+                self._planning[analysis.id] = (task, analysis.key_id or "")
+            if not claimed:
+                return
 
     async def _start(self, lane: Lane, room: int) -> None:
         claim = self._queue.claim_segments
@@ -118,68 +128,18 @@ class Dispatcher:
                 self._running[segment.key] = asyncio.create_task(self._run_one(segment))
 
     async def _room(self, lane: Lane) -> int:
-        pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane)
+        most_of_one_s = self._policy.limits.workers * self._policy.media_s_per_worker
+        pending_s = await asyncio.to_thread(self._queue.pending_media_s, lane, most_of_one_s)
         self._pending |= pending_s > 0
         limit = self._policy.given_at_once(lane, wanted_workers(pending_s, lane, self._policy))
         return limit - sum(key.lane is lane for key in self._running)
 
-    def _keep(self, tasks: set[asyncio.Task[None]], work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-
     async def _plan_one(self, analysis: Analysis) -> None:
-        began_at = self._traces.now()
-        with logs.about(analysis=analysis.id):
-            error = await self._plan(analysis)
-        self._traces.planned(analysis.traceparent or "", analysis.id, analysis.created_at, began_at, error)
-        self.wake()
-
-    async def _plan(self, analysis: Analysis, patient: bool = True) -> str:
-        """Read the headers, cut the media into segments; what went wrong, or "". What cannot be read fails here, before
-        a machine is bought; what cannot be had for now is planned later, as long as the queue has patience."""
-        infos, plans = [], []
         try:
-            for index, uri in enumerate(analysis.media):
-                earlier = analysis.info[index] if analysis.info else {"error": "not read yet"}
-                info, plan = await self._cut(uri, analysis.analyzers, patient) if "error" in earlier else (earlier, {})
-                infos.append(info)
-                plans.append(plan)
-            if await asyncio.to_thread(self._queue.plan, analysis.id, infos, plans):
-                number = sum(len(segments) for plan in plans for segments in plan.values())
-                _log.info("cut into %d segments", number)
-        except MediaUnavailable as error:
-            self._measures.erred("plan", cause_of(error))
-            if not await asyncio.to_thread(self._queue.plan_later, analysis.id, self._owner, str(error)):
-                return await self._plan(analysis, patient=False)
-            _log.warning("to be planned later: %s", error)
-            return str(error)
-        except Exception as error:
-            self._measures.erred("plan", cause_of(error))
-            _log.exception("planning failed; its lease runs out and it is planned again")
-            return type(error).__name__
-        return "; ".join(str(info["error"]) for info in infos if "error" in info)
-
-    async def _cut(
-        self, uri: str, analyzers: Sequence[str], patient: bool
-    ) -> tuple[Mapping[str, Any], Mapping[Lane, Sequence[Segment]]]:
-        """A media item's header and its segments by lane, or why there are none: it cannot be read, or not by what was
-        asked for (see `applicable`). Raises MediaUnavailable if `patient`."""
-        try:
-            info = await asyncio.to_thread(self._probe, self._access.readable(uri))
-            fits, misfit = applicable(info, analyzers)
-            if misfit:
-                raise misfit
-        except MediaError as error:
-            if patient and isinstance(error, MediaUnavailable):
-                raise
-            self._measures.erred("plan", cause_of(error))
-            _log.warning("fails before anything is bought: %s", error)
-            # Not the error's own URI: that may be presigned, and is a secret then.
-            return {"uri": uri, "error": str(error)}, {}
-        segments = plan_segments(info.duration_s, self._policy.segment_s, info.cut_points_s)
-        lanes = dict.fromkeys(Lane(self._lane_of(name)) for name in fits)
-        return info.without_cut_points().to_dict() | {"uri": uri}, dict.fromkeys(lanes, segments)
+            await self._planner.plan(analysis)
+        finally:
+            self._planning.pop(analysis.id, None)
+            self.wake()
 
     async def _run_one(self, segment: ClaimedSegment) -> None:
         with logs.about(**_facts(segment)):
@@ -256,6 +216,8 @@ class Dispatcher:
             await asyncio.sleep(self._policy.lease_s / 3)
             try:
                 keys = list(self._running)
+                if planning := list(self._planning):
+                    await asyncio.to_thread(self._queue.renew_plans, self._owner, planning, self._policy.lease_s)
                 if keys:
                     kept = await asyncio.to_thread(self._queue.renew, self._owner, keys, self._policy.lease_s)
                     self._let_go(set(keys) - kept)
@@ -269,7 +231,7 @@ class Dispatcher:
                 task.cancel()
 
     async def _hand_back(self) -> None:
-        tasks = [*self._running.values(), *self._planning]
+        tasks = [*self._running.values(), *(task for task, _key in self._planning.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

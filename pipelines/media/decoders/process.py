@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import MediaError, MediaUnavailable
-from pipelines.media.addresses import StoredObject, read_address
 from pipelines.media.decoders.contract import FrameRequest, load_decoder
 from pipelines.media.sources import picture_info, probe, read_head
 
@@ -99,11 +98,10 @@ class _Worker:
                 self._acknowledged()
             self._channel.send(json.dumps(answer).encode())
 
-    def _probe(self, uri: str) -> None:
+    def _probe(self, uri: str, most_pixels: int) -> None:
         self._on_progress()
-        # An object's first bytes are read here only: elsewhere that would load a whole client of object stores.
-        picture = picture_info(uri, read_head(uri)) if isinstance(read_address(uri), StoredObject) else None
-        self._channel.send(json.dumps({"info": (picture or probe(uri)).to_dict()}).encode())
+        picture = picture_info(uri, read_head(uri))
+        self._channel.send(json.dumps({"info": (picture or probe(uri, most_pixels)).to_dict()}).encode())
 
     def _read(self, name: str, uri: str, requests: Sequence[FrameRequest], batch_size: int) -> None:
         options: dict[str, Any] = {}
@@ -171,11 +169,13 @@ class _Worker:
             faulthandler.dump_traceback_later(STALL_LIMIT_S * 1.5, exit=True)
 
 
-def main(handle: int, decoder: str = "") -> None:
-    """Serve on an inherited socket."""
-    # CUDA reserves addresses for all memory of the machine and its GPUs: there, only what is written to is limited.
-    limited = resource.RLIMIT_DATA if decoder == "nvdec" else resource.RLIMIT_AS
-    resource.setrlimit(limited, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
+def main(handle: int, decoder: str = "", memory_bytes: str = "0") -> None:
+    """Serve on an inherited socket. With `memory_bytes`, that much memory, else MEMORY_LIMIT_BYTES."""
+    # CUDA reserves addresses for all memory of the machine and its GPUs, and libraries for what they may need: there,
+    # and where the limit is small, only what is written to is limited.
+    limited = resource.RLIMIT_DATA if decoder == "nvdec" or int(memory_bytes) else resource.RLIMIT_AS
+    limit = int(memory_bytes) or MEMORY_LIMIT_BYTES
+    resource.setrlimit(limited, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with socket.socket(fileno=handle) as channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         _Worker(channel).serve()

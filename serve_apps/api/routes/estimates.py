@@ -1,7 +1,6 @@
 """/v1/estimates and /v1/analyzers: what there is to be had, and what it may cost, before it is asked for."""
 
 import asyncio
-import time
 from collections import defaultdict
 from typing import Annotated, Any
 
@@ -97,7 +96,7 @@ def routes(service: Service, prober: Prober) -> APIRouter:
         """What an analysis would take and cost, by what was measured here. Reads the media's headers only."""
         asked = AnalysisRequest(media=request.media, analyzers=request.analyzers)
         media, names, _options = await asyncio.to_thread(service.checked, asked, key)
-        probed = await _probe(prober, media)
+        probed = await _probe(prober, media, key.id)
         work = await asyncio.to_thread(service.store.recent_work)
         known = rates(await service.fleet(), work, names)
         return _estimate(service, request.media, probed, names, known)
@@ -105,22 +104,22 @@ def routes(service: Service, prober: Prober) -> APIRouter:
     return router
 
 
-async def _probe(prober: Prober, media: list[str]) -> list[float | str]:
-    """Each item's duration in seconds, or why it is not known; the first items only, and for ten seconds in all."""
-    deadline = time.monotonic() + _PROBE_FOR_S
-    found: list[float | str] = []
-    for index, uri in enumerate(media):
-        left_s = deadline - time.monotonic()
-        if index >= _PROBED_AT_MOST or left_s <= 0:
-            found.append("not looked at")
-            continue
-        try:
-            found.append(await asyncio.wait_for(prober.duration_s(uri), left_s))
-        except TimeoutError:
-            found.append("its header could not be read in time")
-        except ValueError as error:
-            found.append(str(error))
-    return found
+async def _probe(prober: Prober, media: list[str], key: str) -> list[float | str]:
+    """Each item's duration in seconds, or why it is not known; the first items only, side by side, for ten seconds."""
+    tasks = [asyncio.create_task(prober.duration_s(uri, key)) for uri in media[:_PROBED_AT_MOST]]
+    await asyncio.wait(tasks, timeout=_PROBE_FOR_S)
+    found = [_found(task) for task in tasks]
+    return found + ["not looked at"] * (len(media) - len(tasks))
+
+
+def _found(task: asyncio.Task[float]) -> float | str:
+    if not task.done():
+        task.cancel()
+        return "its header could not be read in time"
+    try:
+        return task.result()
+    except ValueError as error:
+        return str(error)
 
 
 def _estimate(

@@ -35,7 +35,6 @@ from serve_apps.store.uploads import Uploads
 from serve_apps.work.dispatch_policy import DispatchPolicy
 from serve_apps.work.dispatcher import Dispatcher
 from serve_apps.work.prober import Prober
-from serve_apps.work.probing import probe_media
 from serve_apps.work.running import lifespan_of
 from tests.support.product.service import FakeFleet, build_service
 from tests.waiting import wait_until
@@ -45,7 +44,7 @@ _HEADERS = DecodeProcesses(idle_limit_s=5.0)
 
 
 def _probe(uri: str) -> MediaInfo:
-    return probe_media(uri, _HEADERS.probe)
+    return _HEADERS.probe(uri)
 
 
 @dataclass

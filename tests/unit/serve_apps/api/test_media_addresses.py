@@ -18,7 +18,6 @@ from serve_apps.api.app import create_app
 from serve_apps.api.media_policy import MediaPolicy, MediaRefused
 from serve_apps.store.keys import Scope
 from serve_apps.work.prober import Prober
-from serve_apps.work.probing import probe_media
 from tests.support.product.service import Running, problem
 
 
@@ -82,7 +81,7 @@ def test_no_form_of_an_inner_address_is_reached(
     service: Running, inside: Inside, processes: DecodeProcesses, form: str
 ) -> None:
     made = service.service
-    app = create_app(made, Prober(lambda uri: probe_media(uri, processes.probe), made.readable))
+    app = create_app(made, Prober(processes.probe, made.readable))
     _key, token = made.keys.create("a reader", {Scope.READ, Scope.SUBMIT})
     body = {"media": form.format(port=inside.server.server_port), "analyzers": ["labels"]}
     with TestClient(app, headers={"Authorization": f"Bearer {token}"}, raise_server_exceptions=False) as http:
@@ -93,7 +92,7 @@ def test_no_form_of_an_inner_address_is_reached(
         problem(http.post("/v1/analyses", json=named), 422, "webhook.url")
     # Also where the door was wrong: the reader itself goes nowhere.
     with pytest.raises((MediaError, AddressRefused)):
-        probe_media(form.format(port=inside.server.server_port).partition("#")[0], processes.probe)
+        processes.probe(form.format(port=inside.server.server_port).partition("#")[0])
     assert inside.asked == []
 
 

@@ -1,6 +1,8 @@
 """What the dispatcher records of what workers do, and how much it asks of them."""
 
 import asyncio
+import math
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,11 +51,16 @@ class OneAnalysis:
         self.told: list[tuple[Any, ...]] = []
         self.most_at_once = self.at_once = 0
 
-    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
+    def claim_unplanned(
+        self, owner: str, limit: int, lease_s: float, busy_keys: Sequence[str] = ()
+    ) -> Sequence[Analysis]:
         return []
 
     def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
         raise AssertionError("nothing is to be planned")
+
+    def renew_plans(self, owner: str, ids: Sequence[str], lease_s: float) -> None:
+        self.told.append(("planning", *ids))
 
     def plan_later(self, analysis_id: str, owner: str, error: str) -> bool:
         raise AssertionError("nothing is to be planned")
@@ -86,7 +93,7 @@ class OneAnalysis:
         self.told.append(("released",))
         return 0
 
-    def pending_media_s(self, lane: Lane) -> float:
+    def pending_media_s(self, lane: Lane, most_of_one_s: float = math.inf) -> float:
         return self.left * 5.0
 
     def _over(self, *what: Any) -> bool:
@@ -249,7 +256,9 @@ class Planning(OneAnalysis):
         self.patience = 2
         self.unplanned = [Analysis("an_1", 0.0, AnalysisState.QUEUED, ("/media/a",), analyzers, "")]
 
-    def claim_unplanned(self, owner: str, limit: int, lease_s: float) -> Sequence[Analysis]:
+    def claim_unplanned(
+        self, owner: str, limit: int, lease_s: float, busy_keys: Sequence[str] = ()
+    ) -> Sequence[Analysis]:
         claimed, self.unplanned = self.unplanned, []
         return claimed
 
@@ -322,7 +331,8 @@ def test_an_item_that_cannot_be_read_keeps_nobody_from_the_others(
         await Dispatcher(queue, {Lane.GPU: Workers().run}, probe, POLICY, "me", lane_of).run(stop)
         return queue.told[:-1], seen
 
-    assert asyncio.run(work()) == (told, read)
+    planned, seen = asyncio.run(work())
+    assert (planned, sorted(seen)) == (told, read)  # side by side
 
 
 @pytest.mark.parametrize(
@@ -392,3 +402,80 @@ def test_it_is_quiet_some_time_after_the_last_work(
         return was, dispatcher.is_quiet()
 
     assert asyncio.run(work()) == (is_quiet, False)
+
+
+class Requests(OneAnalysis):
+    """A queue with analyses of several keys to be planned, in this order."""
+
+    def __init__(self, keys: Sequence[str], stop: asyncio.Event) -> None:
+        super().__init__(0, stop)
+        self.renewed: set[str] = set()
+        first = Analysis("an_0", 0.0, AnalysisState.QUEUED, ("/slow",), ("labels",), "")
+        self.unplanned = [
+            replace(first, id=f"an_{n}", key_id=key, media=(f"/{key}/{n}",)) for n, key in enumerate(keys)
+        ]
+
+    def claim_unplanned(
+        self, owner: str, limit: int, lease_s: float, busy_keys: Sequence[str] = ()
+    ) -> Sequence[Analysis]:
+        found = [analysis for analysis in self.unplanned if analysis.key_id not in busy_keys][:limit]
+        self.unplanned = [analysis for analysis in self.unplanned if analysis not in found]
+        return found
+
+    def renew_plans(self, owner: str, ids: Sequence[str], lease_s: float) -> None:
+        self.renewed |= set(ids)
+
+    def plan(self, analysis_id: str, infos: Sequence[Mapping[str, Any]], plan: Plan) -> bool:
+        self.told.append((analysis_id, *(str(info.get("error", "")) for info in infos)))
+        return True
+
+
+def test_slow_media_of_one_key_keep_no_other_waiting_and_their_lease_is_renewed() -> None:
+    go_on = threading.Event()
+
+    def probe(uri: str) -> MediaInfo:
+        if uri.startswith("/slow"):
+            assert go_on.wait(20)
+        return INFO
+
+    async def work() -> None:
+        queue = Requests(["slow"] * 20 + ["quick"], stop := asyncio.Event())
+        policy = replace(POLICY, lease_s=0.03)
+        dispatching = asyncio.create_task(
+            Dispatcher(queue, {Lane.GPU: Workers().run}, probe, policy, "me", lane_of).run(stop)
+        )
+        await until(lambda: ("an_20", "") in queue.told and "an_0" in queue.renewed)
+        assert [one for one in queue.told if one != ("an_20", "")] == []
+        go_on.set()
+        await until(lambda: len(queue.told) == 21)
+        stop.set()
+        await dispatching
+
+    asyncio.run(work())
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "media", "words"),
+    [
+        (1e7, 1, "is 10000000 s long; at most 86400 s are analysed"),
+        (math.inf, 1, "is inf s long"),
+        (80_000.0, 20, "segments; at most 20000 may be asked for"),
+    ],
+)
+def test_claims_buy_nothing_beyond_the_limits(duration_s: float, media: int, words: str) -> None:
+    async def work() -> list[tuple[Any, ...]]:
+        queue = Planning(("labels",), stop := asyncio.Event())
+        queue.unplanned = [replace(queue.unplanned[0], media=("/a",) * media)]
+        info = replace(INFO, duration_s=duration_s)
+        await Dispatcher(queue, {Lane.GPU: Workers().run}, lambda _uri: info, POLICY, "me", lane_of).run(stop)
+        return queue.told[:-1]
+
+    told = asyncio.run(work())
+    assert len(told) == media
+    assert all(words in str(error) for error, _uri in told)
