@@ -31,7 +31,7 @@ from serve_apps.analyses import Lane
 from serve_apps.api.analyzer_catalog import Catalog
 from serve_apps.api.app import create_app
 from serve_apps.api.auth import Gate
-from serve_apps.api.context import Service
+from serve_apps.api.context import MOST_STREAMS, Service
 from serve_apps.api.event_hub import EventHub
 from serve_apps.api.media_policy import MediaPolicy
 from serve_apps.models.segments import SegmentModel
@@ -82,7 +82,7 @@ def application(settings: ServiceSettings) -> Any:
         serve.ingress(lambda: _build_api(settings))(),
         name="Api",
         num_replicas=1,
-        max_ongoing_requests=1000,
+        max_ongoing_requests=2 * MOST_STREAMS,  # half of it for what is answered at once, health among it
         ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     )
     return api.bind(

@@ -40,6 +40,8 @@ async def _no_fleet_metrics() -> bytes:
 ANALYSIS_ID = re.compile(r"an_[0-9a-f]{16}", re.ASCII)
 UPLOAD_ID = re.compile(r"up_[0-9a-f]{16}", re.ASCII)
 _DAY_S = 86_400.0
+# A stream is a request that lasts: together they stay below what Serve lets in, so that others are answered.
+MOST_STREAMS, MOST_STREAMS_OF_ONE_KEY = 1000, 200
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class Service:
     def _existing(self, analysis_id: str) -> Analysis:
         analysis = self.store.get(analysis_id) if ANALYSIS_ID.fullmatch(analysis_id) else None
         return analysis or self.missing(analysis_id)
+
+    def admit_stream(self, key: ApiKey) -> None:
+        """Raises the 429 for a key that has as many open streams and waiting calls as it may, and the 503 for all."""
+        most = MOST_STREAMS if key.id == ROOT.id else MOST_STREAMS_OF_ONE_KEY
+        if self.hub.streams_of(key.id) >= most:
+            detail = f"the key {key.name!r} has {most} open streams: close one, or ask for the analysis now and then"
+            raise ProblemError(429, detail, headers={"Retry-After": "5"})
+        if self.hub.open_streams >= MOST_STREAMS:
+            raise ProblemError(503, f"{MOST_STREAMS} streams are open", headers={"Retry-After": "5"})
 
     def missing(self, analysis_id: str) -> NoReturn:
         """Raises the 404."""

@@ -31,6 +31,7 @@ class EventSource(Protocol):
 class _Stream:
     analysis_id: str
     last_id: int
+    owner: str
     events: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(_WAITING_EVENTS))
 
     def offer(self, found: Iterable[Event], finished: bool) -> bool:
@@ -60,13 +61,19 @@ class EventHub:
         """How many clients listen."""
         return len(self._streams)
 
+    def streams_of(self, owner: str) -> int:
+        """How many of them a key has."""
+        return sum(stream.owner == owner for stream in self._streams)
+
     def look_now(self) -> None:
         """Something has just happened. Call from the loop's own thread."""
         self._look_now.set()
 
-    async def events(self, analysis_id: str, last_event_id: int = 0) -> AsyncGenerator[Event | None, None]:
+    async def events(
+        self, analysis_id: str, last_event_id: int = 0, owner: str = ""
+    ) -> AsyncGenerator[Event | None, None]:
         """All events after `last_event_id` as they happen, to the analysis's end; None after 15 s of silence."""
-        stream = _Stream(analysis_id, last_event_id)
+        stream = _Stream(analysis_id, last_event_id, owner)
         self._streams.add(stream)
         self._look_now.set()
         if self._poller is None or self._poller.done():
@@ -84,15 +91,15 @@ class EventHub:
         finally:
             self._streams.discard(stream)
 
-    async def frames(self, analysis_id: str, last_event_id: int = 0) -> AsyncGenerator[str, None]:
+    async def frames(self, analysis_id: str, last_event_id: int = 0, owner: str = "") -> AsyncGenerator[str, None]:
         """The same as text/event-stream; in silence a comment, so that nothing between calls the connection dead."""
-        async for event in self.events(analysis_id, last_event_id):
+        async for event in self.events(analysis_id, last_event_id, owner):
             yield ": still here\n\n" if event is None else event.to_sse()
 
-    async def wait_finished(self, analysis_id: str, timeout_s: float) -> bool:
+    async def wait_finished(self, analysis_id: str, timeout_s: float, owner: str = "") -> bool:
         """Wait for the analysis's end; False when it has not come within `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s), contextlib.aclosing(self.events(analysis_id)) as events:
+            async with asyncio.timeout(timeout_s), contextlib.aclosing(self.events(analysis_id, owner=owner)) as events:
                 async for _event in events:
                     pass
                 return True

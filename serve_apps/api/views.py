@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,6 +33,7 @@ from serve_apps.api.schemas import (
     SecondsView,
     WaitingView,
 )
+from serve_apps.results.json_pages import Item, Page, json_results
 from serve_apps.results.objects import Objects
 from serve_apps.results.parts import rows, tables
 from serve_apps.store.analysis_store import Analysis, Part, Store
@@ -197,6 +198,16 @@ def results(objects: Objects, analysis: Analysis, parts: Sequence[Part], max_rec
         media=media,
         parts=[part.uri for part in parts],
     )
+
+
+def results_as_json(objects: Objects, analysis: Analysis, parts: Sequence[Part], page: Page) -> Iterator[bytes]:
+    """A page of the same, as JSON that is written while it is read."""
+    why = {failed.index: failed.message for failed in failed_media(analysis)}
+    error = _error(analysis)
+    told: dict[str, Any] = {"id": analysis.id, "state": analysis.state.value, "parts": [part.uri for part in parts]}
+    told["error"] = error.model_dump() if error else None
+    items = [Item(shown(uri), why.get(index)) for index, uri in enumerate(analysis.media)]
+    return json_results(objects, told, items, analysis.analyzers, parts, page)
 
 
 def delivery_views(engine: Engine, analysis_id: str) -> list[DeliveryView]:

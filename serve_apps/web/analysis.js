@@ -7,7 +7,7 @@ import { Timeline } from "./timeline.js";
 import { tracksOf } from "./tracks.js";
 
 const EVERY_MS = 1000;
-const MOST_RECORDS = 20_000;
+const MOST_RECORDS = 5_000; // of each analyzer, of the media item that is shown
 
 export class AnalysisView {
   constructor(id, onChange) {
@@ -155,7 +155,12 @@ export class AnalysisView {
   }
 
   async loadResults() {
-    this.results = await request(`v1/analyses/${this.id}/results?max_records=${MOST_RECORDS}`, { signal: this.stop.signal });
+    const item = this.item;
+    const wanted = `media_index=${item}&max_records=${MOST_RECORDS}`;
+    const results = await request(`v1/analyses/${this.id}/results?${wanted}`, { signal: this.stop.signal });
+    if (item !== this.item) return; // another one has been picked meanwhile
+    this.results = results;
+    this.shownItem = item;
     this.fill();
   }
 
@@ -164,6 +169,7 @@ export class AnalysisView {
     this.length = 0;
     this.loadMedia();
     this.fill();
+    this.loadResults().catch(() => {});
   }
 
   loadMedia() {
@@ -182,7 +188,8 @@ export class AnalysisView {
   }
 
   fill() {
-    const { analyzers, error } = this.results?.media[this.item] ?? {};
+    const { analyzers: records, error } = this.results?.media[this.item] ?? {};
+    const analyzers = this.shownItem === this.item ? records : null;
     // With one media item, the line above says it.
     const trouble = (this.results?.media.length > 1 && error) || "";
     say(this.trouble, trouble);

@@ -59,11 +59,12 @@ def routes(service: Service) -> APIRouter:
     @router.post("/images:analyze", responses=responses(411, 413) | _ANSWERS, openapi_extra=_BODIES)
     async def analyze_image(request: Request, key: submitter, wait_s: WaitS = 30.0) -> Response:
         """Analyse a picture and wait for the answer; 202 when it takes longer than `wait_s`."""
+        service.admit_stream(key)
         asked = await _asked(service, request, key)
         body = AnalysisRequest(media=[asked.image], analyzers=asked.analyzers, priority=_PRIORITY)
         analysis, _created = await asyncio.to_thread(service.submit, body, None, key)
         service.submitted(analysis.id)
-        if not await service.hub.wait_finished(analysis.id, wait_s):
+        if not await service.hub.wait_finished(analysis.id, wait_s, key.id):
             view = (await service.describe([analysis]))[0]
             headers = {"Location": f"/v1/analyses/{analysis.id}"}
             return Response(view.model_dump_json(), 202, headers, media_type="application/json")

@@ -1,6 +1,7 @@
 """Health, readiness, metrics, instances and costs: for whoever runs the service."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,9 @@ from serve_apps.monitoring.metrics import CONTENT_TYPE
 from serve_apps.store import spending
 from serve_apps.store.backlog import backlog
 from serve_apps.store.keys import Scope
+
+# A moment without a free thread is a busy service; half a minute of it is one that has to be started anew.
+_FREE_WITHIN_S, _STUCK_AFTER_S = 1.0, 30.0
 
 
 class LimitsView(BaseModel):
@@ -50,18 +54,44 @@ class CostsView(SpendingView):
     usd_per_media_minute: float | None
 
 
+class Threads:
+    """Whether the threads that wait for the database take anything more."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._answered_at = clock, clock()
+
+    async def answer(self) -> bool:
+        """Whether one is free within a second."""
+        try:
+            await asyncio.wait_for(asyncio.to_thread(self._clock), _FREE_WITHIN_S)
+        except TimeoutError:
+            return False
+        self._answered_at = self._clock()
+        return True
+
+    def stuck_s(self) -> float:
+        """How long ago the last one answered."""
+        return self._clock() - self._answered_at
+
+
 def open_routes(service: Service, live: Callable[[], dict[str, Any]]) -> APIRouter:
     """What answers anybody: nothing secret."""
     router = APIRouter(prefix="/v1", tags=["service"])
 
-    @router.get("/health")
+    threads = Threads()
+
+    @router.get("/health", responses={503: PROBLEM_RESPONSES[503]})
     async def health() -> dict[str, Any]:
-        """Whether the API answers."""
+        """Whether the API answers, and goes on with what it was asked: its threads are not stuck."""
+        if not await threads.answer() and threads.stuck_s() > _STUCK_AFTER_S:
+            raise ProblemError(503, f"no thread has been free for {threads.stuck_s():.0f} s")
         return {"status": "ok"} | live()
 
     @router.get("/ready", responses={503: PROBLEM_RESPONSES[503]})
     async def ready() -> dict[str, Any]:
-        """Whether requests can be stored: the database answers."""
+        """Whether requests can be stored: a thread is free, and the database answers."""
+        if not await threads.answer():
+            raise ProblemError(503, "all threads are busy; try again", headers={"Retry-After": "2"})
         if not await asyncio.to_thread(service.store.is_ready):
             raise ProblemError(503, "the database does not answer", headers={"Retry-After": "2"})
         return {"status": "ready"}

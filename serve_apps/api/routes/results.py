@@ -19,16 +19,18 @@ from serve_apps.api import views
 from serve_apps.api.context import Service
 from serve_apps.api.problems import PROBLEM_RESPONSES, ProblemError, refuse_fields, responses
 from serve_apps.api.schemas import FieldProblem, Results
+from serve_apps.results.json_pages import Page
 from serve_apps.results.parts import ndjson, write_parquet
 from serve_apps.results.summaries import read_summary
 from serve_apps.search.terms import query_terms
 from serve_apps.store.analysis_store import Analysis, Part
-from serve_apps.store.keys import Scope
+from serve_apps.store.keys import ApiKey, Scope
 from serve_apps.store.listing import Cursor, Filter, list_analyses
 
 NDJSON, PARQUET = "application/x-ndjson", "application/vnd.apache.parquet"
 LastEventId = Annotated[int, Header(ge=0, lt=2**63, description="Resume after this event.")]
 MaxRecords = Annotated[int, Query(ge=1, le=1_000_000, description="JSON only: per analyzer and media item.")]
+Offset = Annotated[int, Query(ge=0, lt=2**63, description="JSON only: the records before it are left out.")]
 AnalyzerName = Annotated[
     str | None, Query(max_length=64, pattern=r"^[\w.-]+$", description="Only this analyzer's; Parquet needs one.")
 ]
@@ -77,6 +79,7 @@ def routes(service: Service) -> APIRouter:
         max_records: MaxRecords = 10_000,
         analyzer: AnalyzerName = None,
         media_index: MediaIndex = None,
+        offset: Offset = 0,
     ) -> Any:
         """What has been found so far: JSON, or all of it as NDJSON or Parquet, by the Accept header."""
         analysis = await service.existing(analysis_id)
@@ -87,7 +90,9 @@ def routes(service: Service) -> APIRouter:
             return StreamingResponse(ndjson(service.objects, analysis, parts), media_type=NDJSON)
         if form == PARQUET:
             return await asyncio.to_thread(_parquet, service, analysis, analyzer, parts)
-        return await asyncio.to_thread(views.results, service.objects, analysis, parts, max_records)
+        page = Page(offset, max_records)
+        written = views.results_as_json(service.objects, analysis, parts, page)
+        return StreamingResponse(written, media_type="application/json")
 
     @router.get("/analyses/{analysis_id}/results/{index}/{name}", responses=responses(404) | _SUMMARY)
     async def summary(analysis_id: str, index: MediaNumber, name: SummaryName) -> Response:
@@ -138,8 +143,10 @@ def _parquet(service: Service, analysis: Analysis, analyzer: str | None, parts: 
 
 
 def _add_events(router: APIRouter, service: Service) -> None:
+    reader = Annotated[ApiKey, Depends(service.gate.requires(Scope.READ))]
+
     @router.get("/analyses/{analysis_id}/events", response_class=StreamingResponse, responses=responses(404) | _STREAM)
-    async def events(analysis_id: str, last_event_id: LastEventId = 0) -> Response:
+    async def events(analysis_id: str, key: reader, last_event_id: LastEventId = 0) -> Response:
         """Server-sent events from the first (or after Last-Event-ID) to the end of the analysis."""
         await service.existing(analysis_id)
         if last_event_id > 0:
@@ -147,9 +154,10 @@ def _add_events(router: APIRouter, service: Service) -> None:
             finished, newest = heads.get(analysis_id, (True, 0))
             if finished and newest <= last_event_id:
                 return Response(status_code=204)  # tells an EventSource not to come back
+        service.admit_stream(key)
 
         async def frames() -> AsyncIterator[str]:
-            async with aclosing(service.hub.frames(analysis_id, last_event_id)) as stream:
+            async with aclosing(service.hub.frames(analysis_id, last_event_id, key.id)) as stream:
                 async for frame in stream:
                     yield frame
 

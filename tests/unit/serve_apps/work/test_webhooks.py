@@ -1,9 +1,11 @@
 """Webhooks: signed, tried again for a day, seen in the API, and never led inside."""
 
 import asyncio
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -13,6 +15,7 @@ from pipelines.media.public_transport import Resolve, async_client
 from serve_apps.work.webhook_sender import WebhookSender
 from serve_apps.work.webhooks import GIVE_UP_AFTER_S, SIGNATURE_HEADER, retry_after_s, signature, verify
 from tests.support.product.service import Running
+from tests.waiting import wait_until
 
 SECRET = "a secret of some length"
 
@@ -142,3 +145,46 @@ def test_a_name_that_has_become_private_is_not_called(service: Running, address:
         assert receiver.heard == []
     (told,) = deliveries(service, analysis_id)
     assert "not on the public internet" in str(told["last_error"])
+
+
+@contextmanager
+def dripping() -> Iterator[str]:
+    """A receiver that sends a byte of its headers now and then, for ever."""
+    stop = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not stop.wait(0.05):
+                connection.sendall(b"x")
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/hook"
+        stop.set()
+
+
+def test_one_slow_receiver_stops_no_other_and_is_left_when_the_time_is_over(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve_apps.work.webhook_sender._TOTAL_S", 3.0)
+    with dripping() as slow, receiving() as receiver:
+        slow_ones = [submit(service, slow) for _ in range(30)]
+        for analysis_id in slow_ones:
+            service.http.delete(f"/v1/analyses/{analysis_id}")
+        service.clock[0] += 1
+        quick = submit(service, receiver.url)
+        service.http.delete(f"/v1/analyses/{quick}")
+        sending = threading.Thread(target=send, args=(service,), daemon=True)
+        began = time.monotonic()
+        sending.start()
+        wait_until("the quick receiver is called", lambda: receiver.heard)
+        assert time.monotonic() - began < 3.0  # before the first of the slow ones was given up
+        wait_until("a slow one is given up", lambda: deliveries(service, slow_ones[0])[0]["attempts"])
+        assert deliveries(service, slow_ones[0])[0]["last_error"] == "no answer within 3 s"
+        sending.join(120)
