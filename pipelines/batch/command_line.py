@@ -22,10 +22,11 @@ _IN_A_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # `ray job submit` reads the log up to 3 s late, and a worker ends soon after its last work: what was printed last, the
 # result, would be lost.
 _LOG_TAIL_S = 4.0
+_ERRORS_PRINTED = 100
 
 
 def main(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) -> int:
-    """Run the job; the last line printed is its result as JSON. 1 when all, too many or no media were done."""
+    """Run the job; the last line printed is a summary as JSON. 1 when all, too many or no media were done."""
     status = _run(parse(arguments, kind, analyzers))
     if _IN_A_JOB in os.environ and _is_worker():
         time.sleep(_LOG_TAIL_S)
@@ -41,11 +42,13 @@ def _run(job: BatchJob) -> int:
     except (TooManyErrors, OtherJob) as error:
         print(error, file=sys.stderr, flush=True)
         return 1
-    for problem in result.errors:
+    for problem in result.errors[:_ERRORS_PRINTED]:
         print(problem["error"], file=sys.stderr)
+    if len(result.errors) > _ERRORS_PRINTED:
+        print(f"... and {len(result.errors) - _ERRORS_PRINTED} more errors: the report has all", file=sys.stderr)
     if result.status == "failed":
         print(f"all {result.media} media failed", file=sys.stderr, flush=True)
-    print(result.to_json(), flush=True)
+    print(result.summary(job.output_uri), flush=True)
     return 1 if result.status == "failed" else 0
 
 

@@ -37,6 +37,9 @@ class BatchJob:
         return {key: value for key, value in json.loads(json.dumps(asdict(self))).items() if key in kept}
 
 
+_ERRORS_TOLD = 20
+
+
 @dataclass
 class BatchResult:
     """What came of it. `results` are reports with their media's URI; `errors` name file, time and cause."""
@@ -89,10 +92,20 @@ class BatchResult:
             "errors": sorted(self.errors, key=lambda e: e["name"]),
         }
 
-    def to_json(self) -> str:
-        """One line."""
-        told = {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
-        return json.dumps({"status": self.status, **told})
+    def summary(self, output_uri: str) -> str:
+        """One line of JSON, however large the job: how much was done, some errors, and where the whole report lies."""
+        told = {
+            "status": self.status,
+            "media": self.media,
+            "segments": self.segments,
+            "resumed": self.resumed,
+            "frames": self.frames,
+            "done": len(self.results),
+            "failed": len(self.errors),
+            "errors": self.errors[:_ERRORS_TOLD],
+            "report": f"{output_uri.rstrip('/')}/manifest.json",
+        }
+        return json.dumps(told)
 
 
 class Task(Protocol):

@@ -440,3 +440,55 @@ def test_nothing_is_asked_of_an_empty_database(store: Store, queue: DatabaseQueu
     assert queue.claim_unplanned("me", 4, 10) == []
     assert queue.pending_media_s(Lane.GPU) == 0.0
     assert queue.release("me") == 0
+
+
+def test_a_plan_is_an_attempt_and_what_ends_its_planners_fails(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis, _ = store.create(Submission(["/m/bomb.mp4"], ["labels"], "0" * 64))
+    for _ in range(5):
+        assert [a.id for a in queue.claim_unplanned("dies", 4, 10)] == [analysis.id]
+        clock.now += 11  # its lease runs out: nobody came back
+    assert queue.claim_unplanned("me", 4, 10) == []
+    found = store.get(analysis.id)
+    assert found is not None
+    assert (found.state, found.error) == (AnalysisState.FAILED, {"message": "it could not be planned in 5 tries"})
+    assert Lifecycle(store.engine, clock).retry(analysis.id)
+    assert [a.id for a in queue.claim_unplanned("me", 4, 10)] == [analysis.id]
+
+
+def test_what_was_handed_back_or_put_off_is_no_failed_attempt(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    analysis, _ = store.create(Submission(["/m/a.mp4"], ["labels"], "0" * 64))
+    for _ in range(6):
+        assert queue.claim_unplanned("me", 4, 10)
+        queue.release("me")
+    for _ in range(6):
+        assert queue.claim_unplanned("me", 4, 10)
+        assert queue.plan_later(analysis.id, "me", "its server is busy")
+        clock.now += 60
+    assert queue.claim_unplanned("me", 4, 10)
+
+
+def test_a_lease_that_is_renewed_lets_nobody_else_plan_and_a_busy_key_is_passed_over(
+    store: Store, queue: DatabaseQueue, clock: FakeClock
+) -> None:
+    slow, _ = store.create(Submission(["/m/a.mp4"], ["labels"], "0" * 64, key_id="ak_slow"))
+    own, _ = store.create(Submission(["/m/b.mp4"], ["labels"], "0" * 64))
+    assert [a.id for a in queue.claim_unplanned("me", 1, 10)] == [slow.id]
+    for _ in range(3):
+        clock.now += 8
+        queue.renew_plans("me", [slow.id], 10)
+        queue.renew_plans("you", [slow.id], 1000)  # not yours
+    assert [a.id for a in queue.claim_unplanned("you", 4, 10, [""])] == []
+    assert [a.id for a in queue.claim_unplanned("you", 4, 10, ["ak_slow"])] == [own.id]
+    clock.now += 11
+    assert queue.claim_unplanned("you", 1, 10, ["ak_slow"]) != []
+    assert [a.id for a in queue.claim_unplanned("you", 1, 10)] == [slow.id]
+
+
+def test_one_analysis_is_worth_so_many_workers(store: Store, queue: DatabaseQueue) -> None:
+    planned(store, queue, 10)
+    planned(store, queue, 1)
+    assert queue.pending_media_s(Lane.GPU, 120.0) == 180.0

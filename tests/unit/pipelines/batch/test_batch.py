@@ -141,7 +141,20 @@ def test_a_bundle_counts_its_pictures_and_their_errors() -> None:
     assert result.results == [{"name": "x", "pictures": 1, "frames": 1, "parts": {}}]
     result = BatchResult()
     result.add({"name": "x", "pictures": ["b.jpg"], "frames": 0, "errors": [bad], "parts": {}})
-    assert (result.status, json.loads(result.to_json())["errors"]) == ("failed", [bad])
+    assert (result.status, json.loads(result.summary("/out/"))["errors"]) == ("failed", [bad])
+
+
+def test_the_last_line_is_short_however_large_the_job_and_says_where_the_report_is() -> None:
+    result = BatchResult(media=2000, segments=2000)
+    for number in range(1000):
+        result.add({"name": f"a{number}", "media_uri": f"/m/{number}.mp4", "frames": 1, "parts": {"labels": "x" * 500}})
+        result.add({"name": f"b{number}", "media_uri": f"/n/{number}.mp4", "error": "is damaged", "time_s": None})
+    line = result.summary("s3://bucket/out/")
+    told = json.loads(line)
+    assert (told["status"], told["done"], told["failed"], told["frames"]) == ("partial", 1000, 1000, 1000)
+    assert told["report"] == "s3://bucket/out/manifest.json"
+    assert len(told["errors"]) == 20
+    assert len(line) < 5000
 
 
 def test_records_of_a_bundle_say_which_picture_they_are_about() -> None:
