@@ -59,6 +59,12 @@ class HttpSettings(_Frozen):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    # The longest request for an analysis, in MiB: it is parsed in memory. 1000 presigned URLs take 8.
+    max_submission_mib: Annotated[int, Field(ge=1)] = 10
+    # The largest picture that is analysed in one call; others are uploads, in parts.
+    max_image_mib: Annotated[int, Field(ge=1)] = 32
+    # Who sends nothing of a body for so long has gone.
+    body_silence_s: Annotated[float, Field(gt=0)] = 30.0
 
 
 class ScalingSettings(_Frozen):

@@ -34,6 +34,7 @@ from serve_apps.api.auth import Gate
 from serve_apps.api.context import MOST_STREAMS, Service
 from serve_apps.api.event_hub import EventHub
 from serve_apps.api.media_policy import MediaPolicy
+from serve_apps.api.middleware import BodyLimits
 from serve_apps.models.segments import SegmentModel
 from serve_apps.monitoring.metrics import Metrics
 from serve_apps.monitoring.traces import Traces
@@ -160,7 +161,9 @@ def _build_api(settings: ServiceSettings) -> FastAPI:
     )
     office = TicketOffice(open_tickets(settings.queue_url, engine), dispatcher.wake_from_thread)
     service = _service(settings, store, clock, objects, analyzers, media, _submitted(dispatcher, office), observed)
-    app = create_app(service, Prober(probe, readable), public_docs=settings.public_docs)
+    app = create_app(
+        service, Prober(probe, readable), public_docs=settings.public_docs, body_limits=_body_limits(settings)
+    )
     app.router.lifespan_context = lifespan_of(service, dispatcher, office)
     return app
 
@@ -245,6 +248,14 @@ def _runner(deployment: str) -> RunSegment:
     handle = serve.get_deployment_handle(deployment, app_name=APP_NAME).options(stream=True)
     run: RunSegment = handle.analyze.remote
     return run
+
+
+def _body_limits(settings: ServiceSettings) -> BodyLimits:
+    return BodyLimits(
+        submission_bytes=settings.max_submission_bytes,
+        image_bytes=settings.max_image_bytes,
+        silence_s=settings.body_silence_s,
+    )
 
 
 def _submitted(dispatcher: Dispatcher, office: TicketOffice) -> Callable[[str], None]:

@@ -27,6 +27,9 @@ class ServiceSettings:
     api_token_file: str
     http_host: str
     http_port: int
+    max_submission_bytes: int
+    max_image_bytes: int
+    body_silence_s: float
     media_roots: tuple[str, ...]
     owner_media_roots: tuple[str, ...]
     allow_private_hosts: bool

@@ -5,17 +5,8 @@ goes on. Frames arrive as mapped memory, not as copies; decoding runs a few batc
 """
 
 import contextlib
-import fcntl
-import json
 import logging
 import math
-import mmap
-import os
-import pickle
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -26,17 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import MediaError, MediaUnavailable, file_name
+from pipelines.errors import MediaError, file_name
+from pipelines.media.decoders.channel import DecodeProcess, ReaderEnded
 from pipelines.media.decoders.contract import FrameRequest
 from pipelines.media.frames import FrameBatch
 from pipelines.media.sound import Samples
-from pipelines.media.sources import MediaInfo, reader_environment
+from pipelines.media.sources import MediaInfo
 
 _STALL_LIMIT_S = 60.0
-_MESSAGE_BYTES = 1 << 18
 _ATTEMPTS = 2
-# What a process with a GPU may know beyond the others: which one.
-_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
 _log = logging.getLogger(__name__)
 
 
@@ -50,10 +39,6 @@ class ProbeLimits:
 
 
 _UNLIMITED = ProbeLimits()
-
-
-class ReaderEnded(Exception):
-    """The decoding process is gone; the text says how."""
 
 
 class DecodeProcesses:
@@ -73,7 +58,7 @@ class DecodeProcesses:
     ) -> None:
         self._stall_limit_s, self._idle_limit_s, self._credentials = stall_limit_s, idle_limit_s, credentials
         self._limits = limits
-        self._idle: list[_Process] = []
+        self._idle: list[DecodeProcess] = []
         self._lock = threading.Lock()
         self._reaper: threading.Timer | None = None
         self._proving = threading.Lock()
@@ -186,7 +171,7 @@ class DecodeProcesses:
             yield from process.answers(request, self._stall_limit_s, self._limits.total_s)
 
     @contextlib.contextmanager
-    def _process(self, nvdec: bool = False) -> Iterator["_Process"]:
+    def _process(self, nvdec: bool = False) -> Iterator[DecodeProcess]:
         process = self._take(nvdec)
         try:
             yield process
@@ -198,16 +183,16 @@ class DecodeProcesses:
             raise
         self._give_back(process)
 
-    def _take(self, nvdec: bool = False) -> "_Process":
+    def _take(self, nvdec: bool = False) -> DecodeProcess:
         with self._lock:
             for process in [process for process in reversed(self._idle) if process.nvdec is nvdec]:
                 self._idle.remove(process)
                 if process.is_alive():
                     return process
                 process.end()
-        return _Process(self._credentials, nvdec, self._limits.memory_bytes)
+        return DecodeProcess(self._credentials, nvdec, self._limits.memory_bytes)
 
-    def _give_back(self, process: "_Process") -> None:
+    def _give_back(self, process: DecodeProcess) -> None:
         with self._lock:
             process.idle_since = time.monotonic()
             self._idle.append(process)
@@ -230,89 +215,6 @@ class DecodeProcesses:
         _end_all(ended)
 
 
-def _end_all(processes: "list[_Process]") -> None:
+def _end_all(processes: list[DecodeProcess]) -> None:
     while processes:
         processes.pop().end()
-
-
-class _Process:
-    """One decoding process and the socket to it. `idle_since` is on the monotonic clock, in seconds."""
-
-    def __init__(self, credentials: bool, nvdec: bool = False, memory_bytes: int = 0) -> None:
-        self.idle_since, self.nvdec = 0.0, nvdec
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "pipelines.media.decoders.process", str(theirs.fileno())]
-        gpu = {name: os.environ[name] for name in _GPU_VARIABLES if nvdec and name in os.environ}
-        with theirs:
-            self.process = subprocess.Popen(  # noqa: S603
-                [*command, "nvdec" if nvdec else "", str(memory_bytes)],
-                env=reader_environment(credentials) | gpu,
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-
-    def is_alive(self) -> bool:
-        """Whether it still runs."""
-        return self.process.poll() is None
-
-    def end(self) -> None:
-        """End it now."""
-        self._channel.close()
-        self.process.kill()
-        self.process.wait()
-
-    def answers(self, request: Any, stall_limit_s: float, total_s: float | None = None) -> Iterator[Any]:
-        """What it sends: a header, and an array where there is one.
-
-        Raises MediaError as it reports it, ReaderEnded, TimeoutError.
-        """
-        ends_at = time.monotonic() + (total_s or math.inf)
-        self._channel.settimeout(stall_limit_s)
-        try:
-            self._channel.send(pickle.dumps(request))
-            while True:
-                left_s = ends_at - time.monotonic()  # who shows progress for ever is stopped all the same
-                if left_s <= 0:
-                    raise TimeoutError
-                self._channel.settimeout(min(stall_limit_s, left_s))
-                message, handles, _, _ = socket.recv_fds(self._channel, _MESSAGE_BYTES, 1)
-                if not message:
-                    raise ConnectionResetError
-                answer = json.loads(message)
-                if handles:
-                    yield answer, _mapped(answer, handles[0])
-                    self._channel.send(b"+")
-                elif "error" in answer:
-                    kind = MediaUnavailable if answer["for_now"] else MediaError
-                    raise kind(_uri_of(request), str(answer["error"]), answer["time_s"])
-                elif "end" in answer:
-                    return
-                elif answer:
-                    yield answer, None
-        except (BrokenPipeError, ConnectionResetError):
-            raise ReaderEnded(f"the decoder crashed ({self._ending()})") from None
-
-    def _ending(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            status = self.process.wait(timeout=5)
-            return signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return "it closed its socket"
-
-
-def _uri_of(request: Any) -> str:
-    return str(request[2] if request[0] == "read" else request[1])
-
-
-def _mapped(header: dict[str, Any], handle: int) -> NDArray[np.uint8]:
-    """The array that a message announces. Its memory is checked: who sent it is not trusted."""
-    try:
-        shape = tuple(int(n) for n in header["shape"])
-        sealed = fcntl.fcntl(handle, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK
-        if len(shape) != 4 or min(shape) < 1 or not sealed or os.fstat(handle).st_size < int(np.prod(shape)):
-            raise ConnectionResetError
-        memory = mmap.mmap(handle, int(np.prod(shape)), flags=mmap.MAP_SHARED | mmap.MAP_POPULATE)
-    finally:
-        os.close(handle)
-    return np.frombuffer(memory, np.uint8).reshape(shape)

@@ -28,6 +28,7 @@ from serve_apps.store.keys import ROOT, ApiKey, Keys
 from serve_apps.store.lifecycle import Lifecycle
 from serve_apps.store.spending import month_start
 from serve_apps.store.uploads import Uploads, UploadState
+from serve_apps.work.fair_pool import FairPool
 from serve_apps.work.pricing import Pricing
 
 Fleet = Callable[[], Awaitable[dict[str, Any]]]
@@ -68,6 +69,8 @@ class Service:
     traces: Traces = field(default_factory=Traces)
     fleet_metrics: Callable[[], Awaitable[bytes]] = _no_fleet_metrics
     head_memory: Callable[[], Memory | None] = lambda: None
+    # Where requests are checked: that asks the resolver for strangers' names, which may be slow on purpose.
+    door: FairPool = field(default_factory=lambda: FairPool(16, 4, "door"))
 
     def readable(self, uri: str) -> str:
         """A stored URI as a reader opens it: with its credentials, or presigned. Raises MediaError."""

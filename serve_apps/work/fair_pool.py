@@ -4,6 +4,7 @@ The threads that wait for the database are never among them: a stranger's slow s
 """
 
 import asyncio
+import contextvars
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,7 +34,7 @@ class FairPool:
         """
         await self._turn(key)
         loop = asyncio.get_running_loop()
-        done = self._pool.submit(work)
+        done = self._pool.submit(contextvars.copy_context().run, work)  # its log lines say what they are about
 
         def ended(_future: Future[T]) -> None:
             if not loop.is_closed():

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -92,7 +93,9 @@ def _add_submit(router: APIRouter, service: Service) -> None:
     ) -> AnalysisView:
         """Ask for an analysis. It is stored when this answers; workers are bought as needed."""
         with service.traces.request("POST /v1/analyses", traceparent) as context:
-            analysis, created = await asyncio.to_thread(service.submit, request, idempotency_key, key, context)
+            analysis, created = await service.door.run(
+                key.id, partial(service.submit, request, idempotency_key, key, context)
+            )
         if created:
             asked = f"{len(analysis.media)} media for {', '.join(analysis.analyzers)}"
             _log.info("accepted: %s", asked, extra={"analysis": analysis.id})

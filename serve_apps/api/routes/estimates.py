@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -95,7 +96,7 @@ def routes(service: Service, prober: Prober) -> APIRouter:
     async def estimates(request: EstimateRequest, key: reader) -> EstimateView:
         """What an analysis would take and cost, by what was measured here. Reads the media's headers only."""
         asked = AnalysisRequest(media=request.media, analyzers=request.analyzers)
-        media, names, _options = await asyncio.to_thread(service.checked, asked, key)
+        media, names, _options = await service.door.run(key.id, partial(service.checked, asked, key))
         probed = await _probe(prober, media, key.id)
         work = await asyncio.to_thread(service.store.recent_work)
         known = rates(await service.fleet(), work, names)

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from functools import partial
 from typing import IO, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -62,7 +63,7 @@ def routes(service: Service) -> APIRouter:
         service.admit_stream(key)
         asked = await _asked(service, request, key)
         body = AnalysisRequest(media=[asked.image], analyzers=asked.analyzers, priority=_PRIORITY)
-        analysis, _created = await asyncio.to_thread(service.submit, body, None, key)
+        analysis, _created = await service.door.run(key.id, partial(service.submit, body, None, key))
         service.submitted(analysis.id)
         if not await service.hub.wait_finished(analysis.id, wait_s, key.id):
             view = (await service.describe([analysis]))[0]

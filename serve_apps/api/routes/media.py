@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urljoin
@@ -27,6 +28,7 @@ from serve_apps.store.analysis_store import Analysis
 from serve_apps.store.keys import Scope
 
 _HEAD_BYTES = 4096
+_HEAD_WITHIN_S = 15.0
 _MOST_REDIRECTS = 5
 _RANGE = re.compile(r"bytes=\d{0,18}-\d{0,18}", re.ASCII)
 _PASSED_ON = ("content-length", "content-range", "accept-ranges", "etag", "last-modified")
@@ -59,7 +61,7 @@ def routes(service: Service) -> APIRouter:
         analysis = await _analysis(service, analysis_id, index)
         uri = shown(analysis.media[index])
         try:
-            place = await asyncio.to_thread(_place, service, analysis, index)
+            place = await service.door.run(analysis.key_id or "", partial(_place, service, analysis, index))
             media_type = await _media_type(place)
         except MediaRefused as error:
             return MediaView(uri=uri, media_type=None, url=None, reason=str(error))
@@ -81,7 +83,7 @@ def routes(service: Service) -> APIRouter:
             raise ProblemError(401, detail, headers={"WWW-Authenticate": "Bearer"})
         try:
             analysis = await _analysis(service, analysis_id, index)
-            place = await asyncio.to_thread(_place, service, analysis, index)
+            place = await service.door.run(analysis.key_id or "", partial(_place, service, analysis, index))
             media_type = await _media_type(place)
             if isinstance(place, LocalFile):
                 return FileResponse(place.path, media_type=media_type, headers=_HEADERS)
@@ -130,19 +132,28 @@ def _playable(address: MediaAddress) -> LocalFile | WebAddress:
 async def _media_type(place: LocalFile | WebAddress) -> str:
     """What its first bytes say. Raises MediaRefused for what is no media: this is no way to read other files."""
     if isinstance(place, WebAddress):
-        async with AsyncExitStack() as stack:
-            reply = await _open(stack, place, f"bytes=0-{_HEAD_BYTES - 1}")
-            head = b""
-            async for chunk in reply.aiter_raw(_HEAD_BYTES):
-                head += chunk
-                if len(head) >= _HEAD_BYTES:
-                    break
+        try:
+            async with asyncio.timeout(_HEAD_WITHIN_S):
+                head = await _head_of(place)
+        except TimeoutError:
+            raise MediaRefused(f"its host does not send its first bytes within {_HEAD_WITHIN_S:g} s") from None
     else:
         head = await asyncio.to_thread(_head, place.path)
     media_type = sniff(head)
     if media_type is None:
         raise MediaRefused("its first bytes are of no video, audio or image format")
     return media_type
+
+
+async def _head_of(place: WebAddress) -> bytes:
+    head = b""
+    async with AsyncExitStack() as stack:
+        reply = await _open(stack, place, f"bytes=0-{_HEAD_BYTES - 1}")
+        async for chunk in reply.aiter_raw(_HEAD_BYTES):
+            head += chunk
+            if len(head) >= _HEAD_BYTES:
+                break
+    return head
 
 
 def _head(path: str) -> bytes:

@@ -1,12 +1,16 @@
 """Attacks by the addresses of media: against the real application, with a reader that really opens what it is given."""
 
+import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -18,7 +22,7 @@ from serve_apps.api.app import create_app
 from serve_apps.api.media_policy import MediaPolicy, MediaRefused
 from serve_apps.store.keys import Scope
 from serve_apps.work.prober import Prober
-from tests.support.product.service import Running, problem
+from tests.support.product.service import BEARER, INFO, Running, problem
 
 
 class Inside:
@@ -223,3 +227,51 @@ def test_a_text_that_begins_like_a_bitmap_is_not_handed_out(service: Running) ->
     service.media.write_bytes(TEXT)
     item = service.http.get(f"/v1/analyses/{service.submit()['id']}/media/0").json()
     assert (item["url"], item["media_type"]) == (None, None)
+
+
+def test_a_thousand_hosts_are_looked_up_side_by_side_and_slow_ones_are_not_waited_for() -> None:
+    stuck = threading.Event()
+
+    def resolve(host: str) -> list[str]:
+        if host == "slow.example":
+            stuck.wait(30)
+        time.sleep(0.01)
+        return ["10.0.0.1"] if host.startswith("inside") else ["93.184.216.34"]
+
+    policy = MediaPolicy((), resolve=resolve)
+    names = ["slow.example", "inside.example", *(f"{n}.example" for n in range(998))]
+    began = time.monotonic()
+    judged = policy.check_all([f"https://{name}/a.mp4" for name in names])
+    took_s = time.monotonic() - began
+    stuck.set()
+    assert [bool(one.refusal) for one in judged[:3]] == [False, True, False]
+    assert took_s < 8  # one after the other they take ten seconds, and the slow one thirty
+
+
+def test_names_of_one_key_that_resolve_slowly_keep_nobody_else_waiting(service: Running) -> None:
+    stuck, resolving = threading.Event(), threading.Semaphore(0)
+
+    def resolve(host: str) -> list[str]:
+        resolving.release()
+        stuck.wait(30)
+        return ["93.184.216.34"]
+
+    policy = MediaPolicy((str(service.media.parent),), resolve=resolve)
+    made = replace(service.service, policy=policy)
+    _key, token = made.keys.create("slow", {Scope.SUBMIT, Scope.READ})
+    app = create_app(made, Prober(lambda uri: INFO, str))
+    slow = {"Authorization": f"Bearer {token}"}
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as http:
+            body = {"media": "https://slow.example/a.mp4"}
+            waiting = [asyncio.create_task(http.post("/v1/analyses", json=body, headers=slow)) for _ in range(60)]
+            await asyncio.to_thread(resolving.acquire)
+            began = time.monotonic()
+            mine = await http.post("/v1/analyses", json={"media": str(service.media)}, headers=BEARER)
+            ready = await http.get("/v1/ready")
+            assert time.monotonic() - began < 2.5  # the slow names have three seconds each
+            stuck.set()
+            return [mine.status_code, ready.status_code, *{(await one).status_code for one in waiting}]
+
+    assert asyncio.run(ask()) == [202, 200, 202]
