@@ -1,12 +1,16 @@
 """What the documents say exists: every link, command, option, setting, file and piece of Python."""
 
 import importlib.util
+import io
 import re
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import typer
@@ -109,8 +113,12 @@ def check_module(module: str, words: list[str]) -> None:
 
 @cache
 def help_of(module: str) -> str:
-    command = [sys.executable, "-m", module, "--help"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    """What `python -m MODULE --help` prints. In this process: another would import all anew."""
+    said = io.StringIO()
+    with mock.patch.object(sys, "argv", [module, "--help"]), redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert not ended.value.code, module
+    return said.getvalue()
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=ids(blocks("yaml")))

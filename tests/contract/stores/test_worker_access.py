@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -85,11 +86,11 @@ async def run_on_a_bare_machine(task: Mapping[str, Any]) -> AsyncIterator[Mappin
 
 def analyse(engine: Engine, objects: Objects, *uris: str) -> tuple[Analysis, Store]:
     """One analysis from request to end, by the real dispatcher."""
-    store = Store(engine, lambda: 1000.0)
+    store = Store(engine, monotonic)
     store.create_tables()
     asked, _ = store.create(Submission(media=uris, analyzers=["brightness"], body_sha256=""))
     dispatcher = Dispatcher(
-        DatabaseQueue(engine, lambda: 1000.0),
+        DatabaseQueue(engine, monotonic),
         {Lane.GPU: run_on_a_bare_machine},
         DecodeProcesses(idle_limit_s=1.0).probe,
         DispatchPolicy(objects.base_uri, {Lane.GPU: 1}, {Lane.GPU: 2}, poll_s=0.05),

@@ -1,0 +1,78 @@
+"""A pytest plugin: a run of whole folders is spread over several processes, a run of single files stays in one.
+
+Tests of a file, and of files that share a cluster, stay together. Tests that start Ray wait more than they compute,
+but each cluster takes a gigabyte of memory: two processes begin with those tests, the others end with them.
+`-n` on the command line decides otherwise; `-n 0` runs everything in one process.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+CLUSTERS = "tests/integration/"
+ONE_CLUSTER = f"{CLUSTERS}conftest.py"
+# Files whose tests share the cluster that conftest.py starts.
+SHARE_IT = {f"{CLUSTERS}test_{name}.py" for name in ("first_light", "readme", "web_page")}
+# What takes minutes begins first; everything else follows as it was collected.
+LONGEST_FIRST = (
+    ONE_CLUSTER,
+    f"{CLUSTERS}overlay/test_overlay_cluster.py",
+    f"{CLUSTERS}overlay/test_overlay_grace.py",
+    f"{CLUSTERS}test_batch.py",
+    f"{CLUSTERS}overlay/test_overlay_tunnel.py",
+    "tests/linters/test_linters.py",
+    "tests/contract/service/test_kills.py",
+)
+BEGIN_WITH_CLUSTERS = ("gw0", "gw1")
+
+
+def processes(arguments: Sequence[str], root: Path) -> int:
+    """How many processes a run with these arguments is spread over; 0: none but its own."""
+    paths = [root / argument for argument in arguments]
+    if not all(path.is_dir() for path in paths):
+        return 0
+    cores = len(os.sched_getaffinity(0))
+    return cores + any((root / CLUSTERS).is_relative_to(path) for path in paths)
+
+
+def together(nodeid: str) -> str:
+    """What must run in one process with this test: the name of its file, or of what its file shares."""
+    file = nodeid.partition("::")[0]
+    return ONE_CLUSTER if file in SHARE_IT else file
+
+
+def choose(waiting: Iterable[str], process: str) -> str:
+    """Which of the files that wait this process works off next."""
+    longest = {file: rank for rank, file in enumerate(LONGEST_FIRST)}
+    clusters_now = process in BEGIN_WITH_CLUSTERS
+    return min(
+        waiting, key=lambda file: (file.startswith(CLUSTERS) is not clusters_now, longest.get(file, len(longest)))
+    )
+
+
+class SideBySide(LoadScopeScheduling):  # type: ignore[misc]  # xdist's types are not followed
+    """Hands files to processes in the order of `choose`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return together(nodeid)
+
+    def _assign_work_unit(self, node: Any) -> None:
+        self.workqueue.move_to_end(choose(self.workqueue, node.gateway.id), last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the options
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    option = config.option
+    if hasattr(config, "workerinput") or option.numprocesses is not None or option.usepdb or option.collectonly:
+        return
+    option.numprocesses = processes(config.args, config.invocation_params.dir)
+    option.loadscopereorder = False
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:
+    return SideBySide(config, log)
