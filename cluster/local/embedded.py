@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from cluster.head.api_health import is_ready
 from cluster.local.listening import describe
 from cluster.local.processes import MARKER, head_processes, processes, words
 from cluster.orchestrator.cloud_factory import access_variables
-from cluster.overlay.addresses import first_free
+from cluster.overlay.addresses import BLOCKS, first_free
 from cluster.overlay.ports import can_bind, is_free, listeners
 
 _READY_TIMEOUT_S = 180.0  # a restarted head may wait for Serve first, and start once more then
@@ -161,8 +162,13 @@ def _comes_back(state: StateDir, card: ClusterCard) -> bool:
     return True
 
 
+def _first_block(settings: Settings) -> int:
+    """Where the search for free ports begins: clusters that start at once must not all find the same ones free."""
+    return zlib.crc32(str(settings.state_dir).encode()) % BLOCKS
+
+
 def _new_card(settings: Settings) -> ClusterCard:
-    address = first_free(0, is_free)
+    address = first_free(_first_block(settings), is_free)
     port = settings.http.port or address.http_port
     if not can_bind(settings.http.host, port):
         raise ClusterError(

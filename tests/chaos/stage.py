@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -172,7 +173,7 @@ def staged(folder: Path, say: Say, parts: Parts) -> Iterator[Stage]:
             kind: stack.enter_context(fake_cloud.running(kind, logs / kind, _BOOT_S)) for kind in fake_cloud.KINDS
         }
         clouds = {cloud.cloud: cloud for cloud in started.values()}
-        hub_port = next(port for port in range(9400, 9900) if can_bind("", port))
+        hub_port = next(port for port in random.sample(range(9400, 9900), 500) if can_bind("", port))
         link = Link(hub_port)
         stack.callback(link.close)
         own_storage = _mount(folder / "storage", stack)

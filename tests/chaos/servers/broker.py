@@ -1,6 +1,7 @@
 """A queue of one's own: a Redis that keeps nothing on disk, so that whoever kills it has emptied it."""
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -23,7 +24,8 @@ class Broker:
     """A running server at `url`. `start` and `kill` may be said in any order, by one thread at a time."""
 
     def __init__(self) -> None:
-        self._port = next(port for port in range(9000, 9400) if can_bind("", port))
+        # At random: two runs that begin at once must not both find the same port free.
+        self._port = next(port for port in random.sample(range(9000, 9400), 400) if can_bind("", port))
         self.url = f"redis://127.0.0.1:{self._port}/0"
         self._server: subprocess.Popen[bytes] | None = None
 

@@ -33,3 +33,11 @@ def test_a_head_whose_start_fails_once_is_started_again_and_then_given_up(
         assert embedded.up(settings) == CARD
     assert len(starts) == min(failures + 1, 2)
     assert StateDir(tmp_path).read_card() == CARD
+
+
+def test_clusters_that_start_at_once_look_for_their_ports_in_different_places(tmp_path: Path) -> None:
+    """None of them has bound a port yet, so the same ones look free to all."""
+    settings = [Settings(state_dir=tmp_path / name).resolved() for name in ("one", "other")]
+    first, second, first_again = (embedded._new_card(each).base_port for each in (*settings, settings[0]))
+    assert first != second
+    assert first == first_again
