@@ -5,6 +5,9 @@ from cluster.client import local_client
 with local_client() as aima:
     view = aima.wait(aima.submit("/videos/clip.mp4", ["labels"])["id"], progress=True)
     frame = aima.dataframe(view["id"], "labels")
+
+Read calls.py first (every call as a value), then blocking.py; asynchronous.py is the same for asyncio, remote.py is
+the models.
 """
 
 from cluster.client.asynchronous import AsyncClient

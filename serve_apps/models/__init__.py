@@ -1,1 +1,4 @@
-"""The Serve deployments that run models on workers."""
+"""The Serve deployments that run models on workers.
+
+Read segments.py first: it is what requests reach.
+"""

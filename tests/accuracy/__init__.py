@@ -1,4 +1,5 @@
 """How right the analyzers are, on samples whose truth is known by construction or by the picture's own title.
 
-Each measure has a bound that a test holds; `python -m tests.benchmarks.accuracy` prints them all.
+Read measures.py first. Each measure has a bound that a test holds; `python -m tests.benchmarks.accuracy` prints
+them all.
 """

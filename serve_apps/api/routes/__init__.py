@@ -1,1 +1,4 @@
-"""The API's routes, a file for each resource. Each has `routes(service) -> APIRouter`."""
+"""The API's routes, a file for each resource.
+
+Read any of them: each has `routes(service) -> APIRouter`.
+"""

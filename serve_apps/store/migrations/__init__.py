@@ -1,4 +1,6 @@
-"""The service's schema, step by step. `upgrade` brings any database of ours to the newest step.
+"""The service's schema, step by step.
+
+`upgrade` brings any database of ours to the newest step.
 
 A new step is one new file in versions/: revision = "NNNN", down_revision = the one before. A test compares what the
 steps make with what tables.py says, on SQLite and on PostgreSQL.

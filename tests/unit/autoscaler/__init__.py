@@ -1,0 +1,1 @@
+"""Unit tests of `autoscaler`, one file a subject; read them beside that folder."""

@@ -1,0 +1,1 @@
+"""Unit tests of `serve_apps`, one file a subject; read them beside that folder."""
