@@ -8,7 +8,6 @@ to say, who is who the doorkeeper's. Listeners stay while a node is away for a m
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import asyncssh
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.arrivals.door import Door, Visit, listening_sockets, unix_listener
 from cluster.overlay.arrivals.doorkeeper import Doorkeeper
-from cluster.overlay.hub_connection import HubConnection
+from cluster.overlay.hub_connection import HubConnection, Node
 from cluster.overlay.ssh import (
     ALGORITHMS,
     LOGIN_TIMEOUT_S,
@@ -37,19 +36,6 @@ _AWAY_TIMEOUT_S = 60.0
 
 class NotOurs(OSError):
     """Another program listens where a node of the cluster was looked for."""
-
-
-@dataclass
-class Node:
-    """An enrolled node. `shared`: it lives in the hub's own network namespace and is reached without the hub."""
-
-    name: str
-    address: NodeAddress
-    machine: str
-    shared: bool
-    connection: HubConnection | None = None
-    up: asyncio.Event = field(default_factory=asyncio.Event)
-    servers: list[asyncio.Server] = field(default_factory=list)
 
 
 class Hub:

@@ -3,21 +3,21 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import asyncssh
 
+from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.arrivals.door import Visit
+from cluster.overlay.arrivals.doorkeeper import Doorkeeper
 from cluster.overlay.authorisation import may_listen, reachable
 from cluster.overlay.control import COMMAND, ControlError, Enrolment, decode, decode_enrolment, encode
 from cluster.overlay.ssh import LOGIN_TIMEOUT_S, public_key_text
 from cluster.overlay.streams.channels import StreamChannel, bound_control_channel
 from cluster.overlay.streams.congestion import Congestion
-from cluster.overlay.streams.memory import StreamRefused
-from cluster.overlay.streams.splice import ChannelEnd
-
-if TYPE_CHECKING:
-    from cluster.overlay.hub import Hub, Node
+from cluster.overlay.streams.memory import StreamMemory, StreamRefused
+from cluster.overlay.streams.splice import ChannelEnd, TcpEnd
 
 _log = logging.getLogger(__name__)
 # An honest machine reports a dozen times in its life, in lines of a hundred characters.
@@ -28,10 +28,42 @@ _CONTROL_WINDOW_BYTES, _CONTROL_PACKET_BYTES = 64 * 1024, 32 * 1024
 _MAX_UNREAD_BYTES = 1024**2
 
 
+@dataclass
+class Node:
+    """An enrolled node. `shared`: it lives in the hub's own network namespace and is reached without the hub."""
+
+    name: str
+    address: NodeAddress
+    machine: str
+    shared: bool
+    connection: "HubConnection | None" = None
+    up: asyncio.Event = field(default_factory=asyncio.Event)
+    servers: list[asyncio.Server] = field(default_factory=list)
+
+
+class Registry(Protocol):
+    """What a connection asks of its hub, and tells it."""
+
+    doorkeeper: Doorkeeper
+    head: NodeAddress
+    nodes: dict[str, Node]
+    memory: StreamMemory
+
+    def arrived(self, connection: "HubConnection") -> None: ...
+
+    def left(self, connection: "HubConnection") -> None: ...
+
+    def connected(self, node: Node, connection: "HubConnection") -> None: ...
+
+    def disconnected(self, node: Node, connection: "HubConnection") -> None: ...
+
+    async def reach(self, host: str, port: int, payer: str) -> ChannelEnd | TcpEnd: ...
+
+
 class HubConnection(asyncssh.SSHServer):
     """From the first byte to the last. Until `node` is set, nothing but enrolling is allowed."""
 
-    def __init__(self, hub: "Hub") -> None:
+    def __init__(self, hub: Registry) -> None:
         self._hub = hub
         self._name, self._token = "", ""
         self._node: Node | None = None
