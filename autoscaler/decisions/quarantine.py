@@ -60,7 +60,7 @@ class Holds:
         hold = self._holds.get(key)
         if hold is None or hold.until <= now:
             return ""
-        return f"rests for {hold.until - now:.0f} s more, since {hold.reason}"
+        return f"not used for another {hold.until - now:.0f} s: {hold.reason}"
 
     def _doubled(self, key: Key, now: float, rest_s: float) -> float:
         count, last = self._failures.get(key, (0, now))

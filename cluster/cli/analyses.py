@@ -19,8 +19,8 @@ from cluster.config.loader import load_settings
 app = typer.Typer()
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-Media = Annotated[list[str], typer.Argument(help="Files, http(s) or s3 URLs, or ids of uploads.")]
-Analyzers = Annotated[str, typer.Option(help="Comma-separated; `aima analyzers` lists them.")]
+Media = Annotated[list[str], typer.Argument(help="Files, http(s) or s3 URLs, or upload ids.")]
+Analyzers = Annotated[str, typer.Option(help="Analyzers, separated by commas; `aima analyzers` lists them.")]
 
 
 class Form(StrEnum):
@@ -36,15 +36,19 @@ class Form(StrEnum):
 def analyze(
     media: Media,
     analyzers: Analyzers = "labels,scenes",
-    wait: Annotated[bool, typer.Option("--wait", help="Show progress until it has ended.")] = False,
-    budget_usd: Annotated[float | None, typer.Option(help="Stop it when it has cost this.")] = None,
-    priority: Annotated[int | None, typer.Option(min=-10, max=10, help="Higher runs first.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="key=value, to find it again.")] = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: running this again asks for nothing new.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until the analysis has ended.")] = False,
+    budget_usd: Annotated[float | None, typer.Option(help="Stop the analysis when it has cost this much.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-10, max=10, help="From -10 to 10; higher priorities run first.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A label as key=value; repeat it for more.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Idempotency key: the same key and request give the same analysis.")
+    ] = None,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
-    """Submit media for analysis. Files are uploaded where the cluster is on another machine."""
+    """Submit media for analysis. Local files are uploaded if the cluster runs on another machine."""
     conditions = {"budget_usd": budget_usd, "priority": priority, "labels": _labels(label or [])}
     api_url, token = api_access(load_settings(config))
     elsewhere = urlsplit(api_url).hostname not in _LOOPBACK
@@ -64,7 +68,7 @@ def analyze(
 def estimate(
     media: Media, analyzers: Analyzers = "labels,scenes", as_json: JsonFlag = False, config: ConfigOption = None
 ) -> None:
-    """Say what an analysis may take and cost, before anything is bought."""
+    """Estimate the time and cost of an analysis. Nothing is bought."""
     with open_client(config) as client:
         found = client.estimate([_absolute(item) for item in media], _names(analyzers))
     console.print(rendering.estimate_line(found), highlight=False)
@@ -74,10 +78,10 @@ def estimate(
 @app.command()
 def results(
     analysis_id: AnalysisId,
-    form: Annotated[Form | None, typer.Option("--format", help="Write all that was found in this form.")] = None,
-    analyzer: Annotated[str | None, typer.Option(help="Only what this analyzer found; Parquet needs one.")] = None,
+    form: Annotated[Form | None, typer.Option("--format", help="Write all records in this format.")] = None,
+    analyzer: Annotated[str | None, typer.Option(help="Only records of this analyzer; required for Parquet.")] = None,
     media: Annotated[int | None, typer.Option(min=0, help="Only this media item, counted from 0.")] = None,
-    output: Annotated[Path | None, typer.Option(help="A file to write to (default: standard output).")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write to (default: standard output).")] = None,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
@@ -99,7 +103,7 @@ def search(
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
-    """Find where something was seen, said or written."""
+    """Search all results: what was seen, said or written, and when."""
     with open_client(config) as client:
         found = client.search(question, limit=limit)
     rendering.print_hits(console, found)
@@ -109,11 +113,11 @@ def search(
 @app.command()
 def cancel(
     analysis_id: AnalysisId,
-    forever: Annotated[bool, typer.Option("--forever", help="Erase everything about it, for good.")] = False,
+    forever: Annotated[bool, typer.Option("--forever", help="Erase the analysis and its results for good.")] = False,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
-    """Stop an analysis; what is done is kept."""
+    """Cancel an analysis. Finished results are kept."""
     if forever:
         typer.confirm(f"Erase {analysis_id}, its results and its uploads for good?", abort=True)
     with open_client(config) as client:
@@ -124,7 +128,7 @@ def cancel(
 
 @app.command()
 def retry(analysis_id: AnalysisId, as_json: JsonFlag = False, config: ConfigOption = None) -> None:
-    """Run again what failed or was cancelled; what is done stays."""
+    """Retry what failed or was cancelled. Finished results are kept."""
     with open_client(config) as client:
         view = client.retry(analysis_id)
     console.print(f"{analysis_id}: {rendering.one_line(view)}", highlight=False)

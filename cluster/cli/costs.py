@@ -22,15 +22,17 @@ _console = Console(width=140)
 
 @app.command()
 def costs(
-    prices: Annotated[Path | None, typer.Option(help="Another price table (YAML).")] = None,
-    configuration: Annotated[Path | None, typer.Option(help="Another configuration (YAML).")] = None,
-    gpu: Annotated[str, typer.Option(help="A GPU of the price table.")] = "RTX 4090",
+    prices: Annotated[Path | None, typer.Option(help="Price table to use instead (YAML).")] = None,
+    configuration: Annotated[Path | None, typer.Option(help="Configuration to use instead (YAML).")] = None,
+    gpu: Annotated[str, typer.Option(help="GPU, as the price table names it.")] = "RTX 4090",
     work_s: Annotated[float, typer.Option(min=0.001, help="Seconds of work per purchase.")] = 300.0,
-    boot_s: Annotated[float, typer.Option(min=0, help="Billed seconds until a bought GPU works.")] = 25.0,
-    tail_s: Annotated[float, typer.Option(min=0, help="Billed seconds after the last result.")] = 10.0,
-    usd_per_eur: Annotated[float | None, typer.Option(min=0.01, help="Instead of the table's assumption.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it (PNG or SVG; needs the extra `plot`).")] = None,
-    spent: Annotated[bool, typer.Option("--spent", help="What this cluster has really spent, instead.")] = False,
+    boot_s: Annotated[float, typer.Option(min=0, help="Billed seconds before the first work.")] = 25.0,
+    tail_s: Annotated[float, typer.Option(min=0, help="Billed seconds after the last work.")] = 10.0,
+    usd_per_eur: Annotated[
+        float | None, typer.Option(min=0.01, help="Exchange rate (default: that of the price table).")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a plot (PNG or SVG; needs the extra `plot`).")] = None,
+    spent: Annotated[bool, typer.Option("--spent", help="Show what this cluster has spent instead.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
     config: ConfigOption = None,
 ) -> None:

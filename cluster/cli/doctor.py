@@ -36,7 +36,7 @@ def examine(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
         _tell(finding)
     fit = checks.is_fit(found)
     bad = sum(finding.verdict is Verdict.BAD for finding in found)
-    console.print("ready" if fit else f"{bad} to mend before anything is asked for", style="bold")
+    console.print("ready" if fit else f"{bad} problem{'s' if bad > 1 else ''} found", style="bold")
     finish({"ok": fit, "findings": [asdict(finding) for finding in found]}, as_json, ok=fit)
 
 

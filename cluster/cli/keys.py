@@ -18,15 +18,21 @@ app.add_typer(keys_app, name="keys")
 
 @keys_app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="May be given again; default: read and submit.")] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="At most so many; unset: no limit.")] = None,
-    budget_usd_per_month: Annotated[float | None, typer.Option(min=0, help="Then it may submit no more.")] = None,
-    valid_days: Annotated[float | None, typer.Option(min=0.001, help="Unset: until it is revoked.")] = None,
+    name: Annotated[str, typer.Argument(help="Name of the person or program that uses the key.")],
+    scope: Annotated[list[Scope] | None, typer.Option(help="Repeat it for several (default: read and submit).")] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Maximum requests per minute (default: no limit).")
+    ] = None,
+    budget_usd_per_month: Annotated[
+        float | None, typer.Option(min=0, help="Monthly budget; beyond it the key cannot submit.")
+    ] = None,
+    valid_days: Annotated[
+        float | None, typer.Option(min=0.001, help="Days until the key expires (default: never).")
+    ] = None,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a key. Its token is shown now and never again: only a hash of it is kept."""
+    """Create a key. Its token is shown once; only a hash of it is stored."""
     with api_keys.open_keys(load_settings(config)) as opened:
         made = api_keys.create(opened, name, scope or _USUAL, requests_per_minute, budget_usd_per_month, valid_days)
     if not as_json:
@@ -39,7 +45,7 @@ def create(
 
 @keys_app.command("list")
 def show(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
-    """Show all keys, the revoked ones too; never their tokens."""
+    """List all keys, revoked ones included, without their tokens."""
     with api_keys.open_keys(load_settings(config)) as opened:
         found = [api_keys.report(key) for key in opened.all()]
     table = Table("id", "name", "scopes", "a minute", "USD a month", "created", "ends")
@@ -53,7 +59,7 @@ def show(as_json: JsonFlag = False, config: ConfigOption = None) -> None:
 
 @keys_app.command()
 def revoke(key_id: str, as_json: JsonFlag = False, config: ConfigOption = None) -> None:
-    """End a key for good; it is refused within seconds."""
+    """Revoke a key for good. The API refuses it within seconds."""
     with api_keys.open_keys(load_settings(config)) as opened:
         api_keys.revoke(opened, key_id)
     console.print(f"{key_id} is revoked", highlight=False)

@@ -20,7 +20,7 @@ app = typer.Typer()
 
 OverlayFlag = Annotated[
     bool,
-    typer.Option("--overlay", help="The worker joins through the overlay, in a network of its own if possible."),
+    typer.Option("--overlay", help="Let the worker join through the overlay, in a network of its own if possible."),
 ]
 
 
@@ -28,7 +28,7 @@ OverlayFlag = Annotated[
 def demo(
     cloud: Annotated[
         Literal["local", "runpod-fake", "vastai-fake"],
-        typer.Option(help="Where the worker comes from; a fake cloud is a server here that sells processes."),
+        typer.Option(help="Where the worker comes from. A fake cloud is a local server that rents out processes."),
     ] = "local",
     as_json: JsonFlag = False,
     overlay: OverlayFlag = False,
@@ -66,7 +66,7 @@ def down(config: ConfigOption = None) -> None:
 
 @app.command()
 def env(config: ConfigOption = None) -> None:
-    """Print the variables that Ray's own tools need to reach the cluster: eval "$(aima env)"."""
+    """Print the environment variables with which Ray's tools reach the cluster: eval "$(aima env)"."""
     state, card = find_cluster(load_settings(config).state_dir)
     variables = {
         "RAY_ADDRESS": f"http://{card.host}:{card.address.dashboard_port}",

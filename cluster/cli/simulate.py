@@ -21,11 +21,11 @@ _DEFAULT_POLICIES = ("fixed:5", "fixed:60", "fixed:300")
 def simulate_command(
     trace: Annotated[str, typer.Argument(help=f"{', '.join(SHIPPED)}, or a CSV file with the columns at_s,work_s.")],
     policy: Annotated[
-        list[str] | None, typer.Option(help="How long idle workers are kept: fixed:SECONDS; repeat it to compare.")
+        list[str] | None, typer.Option(help="How long idle workers are kept, as fixed:SECONDS. Repeat it to compare.")
     ] = None,
-    max_count: Annotated[int, typer.Option(min=1, max=300, help="Machines at most.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of prices, boots and refusals.")] = 0,
-    plot: Annotated[Path | None, typer.Option(help="Also draw it (PNG or SVG; needs the extra `plot`).")] = None,
+    max_count: Annotated[int, typer.Option(min=1, max=300, help="Maximum number of machines.")] = 4,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Also draw a plot (PNG or SVG; needs the extra `plot`).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Play a trace of requests through the real autoscaler on fake clouds and a fake clock."""

@@ -20,8 +20,8 @@ _EVERY_S = 1.0
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until Ctrl-C.")] = False,
-    events: Annotated[bool, typer.Option("--events", help="Also what was decided lately, and why.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Update the view until Ctrl-C.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Also show recent decisions and their reasons.")] = False,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:
@@ -40,7 +40,7 @@ def status(
 @app.command("open")
 def open_page(
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print the address with the key in it instead; keep it to yourself.")
+        bool, typer.Option("--print", help="Print the address instead. It contains the key: keep it secret.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:

@@ -27,10 +27,14 @@ def sweep(
     cluster_id: Annotated[
         str, typer.Option(help="Whose machines (default: the cluster left in the state directory).")
     ] = "",
-    timeout_s: Annotated[float, typer.Option(help="Give up after so many seconds.")] = 600.0,
-    unless_alive: Annotated[str, typer.Option(help="Do nothing when this URL answers, such as the API's health.")] = "",
-    patience_s: Annotated[float, typer.Option(help="How long that URL may be silent before it counts as dead.")] = 0.0,
-    force: Annotated[bool, typer.Option("--force", help="Even though the cluster is alive.")] = False,
+    timeout_s: Annotated[float, typer.Option(help="Give up after this many seconds.")] = 600.0,
+    unless_alive: Annotated[
+        str, typer.Option(help="Do nothing if this URL answers, such as the API's health route.")
+    ] = "",
+    patience_s: Annotated[
+        float, typer.Option(help="How long to wait for that URL before the cluster counts as dead.")
+    ] = 0.0,
+    force: Annotated[bool, typer.Option("--force", help="End the machines even if the cluster is alive.")] = False,
     as_json: JsonFlag = False,
     config: ConfigOption = None,
 ) -> None:

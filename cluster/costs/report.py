@@ -74,8 +74,8 @@ class Report:
         answers = {
             f"{use.work_s:g} s of work on {gpu} at {price:g} USD/h": f"{work_usd:.2f} USD",
             f"the same with {overhead}": f"{use.cost_usd(price):.4f} USD",
-            "that GPU, never given back": f"{price * self.hours_per_month:.2f} USD a month",
-            "as dear as never giving it back": f"{self.purchases_break_even:.0f} such purchases a month",
+            "that GPU, always on": f"{price * self.hours_per_month:.2f} USD a month",
+            "break-even with always-on": f"{self.purchases_break_even:.0f} such purchases a month",
         }
         if self.serverless_usd_per_hour is not None:
             least = self.work_break_even_s

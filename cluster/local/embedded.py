@@ -52,10 +52,10 @@ def up(
     if (running := state.read_card()) is not None:
         if _comes_back(state, running):
             if not _listens(running, running.address.orchestrator_port):
-                say(f"the orchestrator of {running.cluster_id} has ended: starting it again, Ray goes on as it is")
+                say(f"the orchestrator of {running.cluster_id} has ended; restarting it. Ray keeps running")
                 _start_orchestrator(state, running, environment)
             return running
-        say(f"{running.cluster_id} was left here and does not answer: starting its head again, its workers go on")
+        say(f"{running.cluster_id} is not responding; restarting its head. Its workers keep running")
         return _revive(settings, state, running, environment)
     state.prepare()
     card = _new_card(settings)

@@ -37,4 +37,4 @@ def warnings_of(
 
 
 def _misfit(info: MediaInfo, names: Sequence[str], because: str, others: str) -> MediaError:
-    return MediaError(info.uri, f"nothing for {', '.join(names)}: it {because}; ask for {others}, say")
+    return MediaError(info.uri, f"{', '.join(names)} cannot analyse this file: it {because}; choose {others} instead")

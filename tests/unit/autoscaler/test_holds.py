@@ -13,7 +13,7 @@ OFFER = Offer("red", "o-1", "L4", 1.0, 30.0, "EU", Trust.COMMUNITY, machine_id="
 def test_an_offer_rests_until_its_time_and_says_why() -> None:
     holds = Holds()
     assert holds.rest(("red", "o-1"), None, 100.0, 60.0, "red had none") == 60.0
-    assert holds.offer(OFFER, 159.0) == "rests for 1 s more, since red had none"
+    assert holds.offer(OFFER, 159.0) == "not used for another 1 s: red had none"
     assert holds.offer(OFFER, 160.0) == ""
     assert holds.offer(replace(OFFER, cloud="blue"), 101.0) == ""
 
@@ -39,7 +39,7 @@ def test_a_cloud_on_hold_keeps_the_longest_hold() -> None:
     holds = Holds()
     holds.stop("red", 0.0, 300.0, "no balance")
     holds.stop("red", 10.0, 5.0, "a short pause")
-    assert holds.cloud("red", 299.0).startswith("rests for 1 s more")
+    assert holds.cloud("red", 299.0).startswith("not used for another 1 s")
     assert holds.cloud("red", 300.0) == ""
     assert holds.cloud("blue", 1.0) == ""
     assert [hold["what"] for hold in holds.view(1.0)] == ["cloud red"]

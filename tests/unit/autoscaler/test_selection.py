@@ -76,10 +76,12 @@ def test_what_does_not_meet_the_need_is_left_out_and_says_why(
 
 
 def test_what_rests_is_left_out_with_its_reason() -> None:
-    ranking = rank(NEED, [offer("a"), offer("b", 2.0)], {}, lambda o: "rests for 9 s more" if o.offer_id == "a" else "")
+    ranking = rank(
+        NEED, [offer("a"), offer("b", 2.0)], {}, lambda o: "not used for another 9 s" if o.offer_id == "a" else ""
+    )
     assert ids(ranking) == ["b"]
     assert "nothing else can be had" in ranking.sentence(ranking.choices[0])
-    assert "rests for 9 s" in ranking.sentence(ranking.choices[0])
+    assert "not used for another 9 s" in ranking.sentence(ranking.choices[0])
 
 
 def test_without_a_choice_it_says_why() -> None:

@@ -58,7 +58,7 @@ def test_sound_among_videos_is_heard_and_its_lack_of_a_picture_is_an_error(tmp_p
     tasks, result = plan(BatchJob((sound,), "out", ("labels", "speech")), probe)
     assert list(tasks) == [f"{media_key(sound)}-00000-cpu"]
     assert [(e["media_uri"], e["error"].split(";")[0]) for e in result.errors] == [
-        (sound, "silence.wav: nothing for labels: it has no picture")
+        (sound, "silence.wav: labels cannot analyse this file: it has no picture")
     ]
 
 

@@ -90,12 +90,15 @@ def test_what_asked_analyzers_can_do_with_media() -> None:
     assert applicable(sound, ["speech", "transcript"]) == (("speech", "transcript"), None)
     fits, error = applicable(sound, ["labels", "transcript", "scenes"])
     assert fits == ("transcript",)
-    assert str(error) == "a.mp3: nothing for labels, scenes: it has no picture; ask for speech or transcript, say"
+    assert (
+        str(error)
+        == "a.mp3: labels, scenes cannot analyse this file: it has no picture; choose speech or transcript instead"
+    )
     assert applicable(picture, ["labels", "scenes", "speech"]) == (("labels",), None)
     fits, error = applicable(picture, ["scenes", "speech"])
     assert (fits, str(error)) == (
         (),
-        "a.png: nothing for scenes, speech: it is one still picture; ask for labels or text, say",
+        "a.png: scenes, speech cannot analyse this file: it is one still picture; choose labels or text instead",
     )
 
 

@@ -285,12 +285,22 @@ class Planning(OneAnalysis):
         (
             "audio",
             ("labels", "transcript"),
-            [("a: nothing for labels: it has no picture; ask for speech or transcript, say", "/media/a")],
+            [
+                (
+                    "a: labels cannot analyse this file: it has no picture; choose speech or transcript instead",
+                    "/media/a",
+                )
+            ],
         ),
         (
             "picture",
             ("scenes",),
-            [("a: nothing for scenes: it is one still picture; ask for labels or text, say", "/media/a")],
+            [
+                (
+                    "a: scenes cannot analyse this file: it is one still picture; choose labels or text instead",
+                    "/media/a",
+                )
+            ],
         ),
     ],
 )
