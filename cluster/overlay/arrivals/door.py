@@ -26,7 +26,7 @@ _STRANGERS, _STRANGERS_OF_A_NETWORK = 32, 16
 _STRANGERS_PER_S, _STRANGERS_AT_ONCE = 10.0, 32.0
 _EXPECTED, _EXPECTED_WITH_A_KNOCK = 256, 4
 _ACCEPTED_AT_ONCE = 64
-_BACKLOG = 1024
+_BACKLOG = 4096
 _AGAIN_S = 0.2
 
 
@@ -97,6 +97,7 @@ class Door:
             visit = Visit(connection, network, self._waiting, cut=connection.close)
             self._enter(visit, network)
             self._loop.add_reader(connection, self._look, visit)
+            self._look(visit)  # its line may be here already, and others wait to push it out
 
     def _accept_again(self, listener: socket.socket) -> None:
         if listener.fileno() >= 0:
