@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from autoscaler.types import Trust
 from cluster.config.contradictions import contradictions
+from cluster.config.request_settings import (
+    AnalysisSettings,
+    Frozen,
+    MediaSettings,
+    ModelSettings,
+    RetentionSettings,
+)
 from cluster.ray_patches.registry import PATCH_NAMES
 from pipelines.logs import Format, Level
 
@@ -23,11 +30,7 @@ _PURCHASE_S = 300.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NodeTypeSettings(_Frozen):
+class NodeTypeSettings(Frozen):
     """A kind of worker: what Ray may place on it, how many may be bought at most, and what a rented machine needs.
 
     Offers of all its clouds compete. Empty lists allow everything; machines of this cluster are taken as they are.
@@ -54,7 +57,7 @@ class NodeTypeSettings(_Frozen):
     race: bool = False
 
 
-class HttpSettings(_Frozen):
+class HttpSettings(Frozen):
     """Where the API listens. Port 0 takes one from the head's own port block."""
 
     host: str = "127.0.0.1"
@@ -67,7 +70,7 @@ class HttpSettings(_Frozen):
     body_silence_s: Annotated[float, Field(gt=0)] = 30.0
 
 
-class ScalingSettings(_Frozen):
+class ScalingSettings(Frozen):
     """When workers come and go."""
 
     idle_limit_s: Annotated[float, Field(ge=1)] = 5.0
@@ -92,46 +95,7 @@ class ScalingSettings(_Frozen):
         return self.join_timeout_s + _PURCHASE_S
 
 
-class MediaSettings(_Frozen):
-    """Which files of this machine, which hosts, and which storage (s3://bucket/prefix) a request may name.
-
-    `roots`: the folders whose files every key may name. Unset, only the owner of a cluster that listens on this machine
-    alone may name files, by the cluster's own token: nobody else has asked this machine to read its disk for them.
-    """
-
-    roots: tuple[str, ...] | None = None
-    allow_private_hosts: bool = False
-    storage: tuple[str, ...] = ()
-
-
-class AnalysisSettings(_Frozen):
-    """What one analysis may be. A header is a stranger's claim: without limits, one of 700 bytes buys every machine."""
-
-    # The longest media item: a day. Recordings are longer only by mistake, and live streams never end.
-    max_media_s: Annotated[float, Field(gt=0)] = 86_400.0
-    # All segments of an analysis: two weeks of media by the minute. Each is a row that is read and written many times.
-    max_segments: Annotated[int, Field(ge=1)] = 20_000
-    # The workers of each lane that one analysis alone is worth: others, and the budget, want some too.
-    max_workers: Annotated[int, Field(ge=1)] = 8
-    # The largest frame: 8K has 33 million pixels. A frame is decoded on the head, to see that it can be.
-    max_frame_pixels: Annotated[int, Field(ge=1)] = 1 << 26
-    # What reading a header may take of the head's memory, in MiB; six are read at once at most, each in a process.
-    probe_memory_mib: Annotated[int, Field(ge=256)] = 512
-
-
-class ModelSettings(_Frozen):
-    """Where models lie that a request may name by their file: folders of the workers, and s3://bucket/prefix.
-
-    Models that are known by name are always allowed, and batch jobs may name any place. `hardware_decoding` lets
-    workers decode videos by their GPU's own decoder where it proves itself; requests' media reach its driver then
-    (cluster/overlay/SECURITY.md).
-    """
-
-    places: tuple[Annotated[str, Field(pattern="^(/|s3://[^/])")], ...] = ()
-    hardware_decoding: bool = False
-
-
-class RaySettings(_Frozen):
+class RaySettings(Frozen):
     """Whether Ray runs with the patches of cluster/ray_patches/registry.py, which save memory, CPU time and seconds.
 
     `auto`: on the releases of Ray on which they were proved, each as long as its check passes; elsewhere stock Ray,
@@ -155,20 +119,14 @@ class RaySettings(_Frozen):
         return names
 
 
-class RetentionSettings(_Frozen):
-    """After how many days everything about an analysis is erased, if its request says nothing; unset: never."""
-
-    keep_days: Annotated[float, Field(gt=0)] | None = None
-
-
-class LogSettings(_Frozen):
+class LogSettings(Frozen):
     """What the processes write to their logs: text for people or JSON lines for machines, from which level on."""
 
     format: Format = "text"
     level: Level = "info"
 
 
-class TracingSettings(_Frozen):
+class TracingSettings(Frozen):
     """OpenTelemetry: the OTLP/HTTP address of a collector, such as http://collector:4318; unset, nothing is traced.
 
     `sample`: the share of requests that are traced, of those whose caller has not decided. Needs aima-media[tracing].
@@ -178,20 +136,20 @@ class TracingSettings(_Frozen):
     sample: Annotated[float, Field(ge=0, le=1)] = 1.0
 
 
-class ApiAccessSettings(_Frozen):
+class ApiAccessSettings(Frozen):
     """A cluster elsewhere that the command line talks to: its API, and the file with a key for it."""
 
     url: str = ""
     key_file: Path | None = None
 
 
-class LocalCloudSettings(_Frozen):
+class LocalCloudSettings(Frozen):
     """The `local` cloud: worker processes on this machine."""
 
     price_usd_per_hour: Annotated[float, Field(ge=0)] = 0.0
 
 
-class KubernetesCloudSettings(_Frozen):
+class KubernetesCloudSettings(Frozen):
     """The `kubernetes` cloud: worker groups of a RayCluster, by node type. An unset URL is the cluster's own API.
 
     `environment`: variables that pods get instead of what rented machines are told, such as another AIMA_HUB.
@@ -205,7 +163,7 @@ class KubernetesCloudSettings(_Frozen):
     base_url: str = ""
 
 
-class LimitSettings(_Frozen):
+class LimitSettings(Frozen):
     """The most that may be spent, in USD, days and months by UTC; null for no limit."""
 
     per_hour_usd: Annotated[float, Field(ge=0)] | None = None
@@ -235,7 +193,7 @@ class BudgetSettings(LimitSettings):
     clouds: Mapping[CloudName, LimitSettings] = {}
 
 
-class OverlaySettings(_Frozen):
+class OverlaySettings(Frozen):
     """How workers reach the head. Off, only workers of this machine can; on, every worker dials in, those too."""
 
     enabled: bool = False
@@ -263,7 +221,7 @@ class OverlaySettings(_Frozen):
     isolate_local: bool = False
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """Everything a cluster can be told. Unset paths follow `state_dir`.
 
     `queue_url` is amqp://, redis:// or sqs://, `documents_url` mongodb://; unset, the database serves for both.

@@ -18,10 +18,10 @@ import psutil
 
 from autoscaler.fleet.ledger import Ledger
 from cluster.client import Client
+from cluster.config.request_settings import MediaSettings
 from cluster.config.schema import (
     BudgetSettings,
     HttpSettings,
-    MediaSettings,
     NodeTypeSettings,
     OverlaySettings,
     ScalingSettings,
