@@ -13,6 +13,7 @@ CloudError
     └── ApiRetired        this API is gone: a newer AIMA is needed
 
 Draining              the cluster is stopping and buys nothing (RuntimeError)
+LedgerUnavailable     the ledger cannot be read or written now: nothing is bought, what runs can be ended (RuntimeError)
 UnknownCloud          no such provider (ValueError)
 UnknownNodeType       no such node type (ValueError)
 """
@@ -70,6 +71,10 @@ class ApiRetired(CloudStopped):
 
 class Draining(RuntimeError):
     """The cluster is stopping: nothing is bought any more."""
+
+
+class LedgerUnavailable(RuntimeError):
+    """The ledger cannot be read, or does not take what has to be written before a purchase."""
 
 
 class UnknownCloud(ValueError):

@@ -33,13 +33,14 @@ class Adopt:
 class Terminate:
     """Ask the cloud for the end of an instance. Its launch ends with it, unless it is a `double`.
 
-    `broken`: the machine or its price is to blame, so its offer had better rest.
+    `broken`: the machine or its price is to blame, so its offer had better rest. `unlisted`: no new list shows it.
     """
 
     instance: Instance
     reason: str
     double: bool = False
     broken: bool = False
+    unlisted: bool = False
 
 
 @dataclass(frozen=True)

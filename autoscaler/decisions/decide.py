@@ -22,6 +22,8 @@ class Policy:
 
     `list_lag_s`: how long a cloud may take to list what it has sold; `list_lags_s` where one differs. `unused_limit_s`:
     how long a node may stay that Ray calls busy though none of its resources is in use (a forgotten object holds it).
+    `unreported_limit_s`: how long Ray may leave a node out when it tells of its nodes, such as one that never rejoined
+    a restarted head. `silent_limit_s`: how long Ray may say nothing of any: a silent Ray ends nothing, either.
     `drain_s`: how long a draining node's work may go on. `price_tolerance`: the share by which a price may grow.
     """
 
@@ -29,6 +31,8 @@ class Policy:
     join_timeout_s: float = 600.0
     max_age_s: float = 6 * 3600.0
     unused_limit_s: float = 120.0
+    unreported_limit_s: float = 180.0
+    silent_limit_s: float = 900.0
     drain_s: float = 120.0
     cool_down_s: float = 60.0
     price_tolerance: float = 0.02
@@ -44,6 +48,7 @@ class Observed:
     """One look at everything. `listings`: cloud -> its instances, or None where nothing is known.
 
     `unused`: launch -> since when (unix seconds) none of its resources is in use, and why Ray calls it busy.
+    `unreported`: node -> since when Ray has not named it, and whether Ray says anything of nodes at all meanwhile.
     `purchasing`: launches whose purchase is under way in this process. Why nothing may be bought: `held` by cloud,
     `tripped` by node type. `drained`: launch, cloud, or all clouds, -> why it, or everything there, must end after its
     work; `overspent`: cloud, or all clouds, -> why everything there must end at once. `asked_to_end`: (cloud, instance
@@ -55,6 +60,7 @@ class Observed:
     listings: Mapping[str, Listing | None]
     node_types: Mapping[str, NodeType]
     unused: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    unreported: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
     purchasing: frozenset[str] = frozenset()
     held: Mapping[str, str] = field(default_factory=dict)
     tripped: Mapping[str, str] = field(default_factory=dict)
@@ -106,15 +112,13 @@ def _for_intent(
     now: float,
     policy: Policy,
 ) -> Iterator[Command]:
-    if intent.state is IntentState.WANTED:
-        return
-    if intent.cloud is None:  # ended before anything was bought
-        yield Close(intent.name, intent.reason or "never bought")
+    if intent.cloud is None:
+        if intent.state is not IntentState.WANTED:  # ended before anything was bought
+            yield Close(intent.name, intent.reason or "never bought")
         return
     listing = observed.listings.get(intent.cloud)
     if listing is None or not listing.news:
-        if listing is None and _accepted(observed, intent):
-            yield from _unseen(observed, intent, now, policy)
+        yield from _unlisted(observed, intent, now, policy)
         return
     found = () if intent.stray else _machines_of(listed, intent)
     if not found:
@@ -126,6 +130,14 @@ def _for_intent(
         if double.instance_id != kept.instance_id:
             yield Terminate(double, "a second machine for the same launch", double=True)
     yield from _present(observed, intent, kept, now, policy)
+
+
+def _unlisted(observed: Observed, intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
+    """Without a new list: a machine whose id is known is bounded in time all the same."""
+    if observed.listings.get(intent.cloud or "") is None and _accepted(observed, intent):
+        yield from _unseen(observed, intent, now, policy)
+    elif intent.state is IntentState.BOUGHT and intent.instance_id is not None:
+        yield from _present(observed, intent, presumed(intent), now, policy)
 
 
 def _purchases(observed: Observed) -> Iterator[Command]:
@@ -182,7 +194,7 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, now: float, po
     early = intent.joined_at is None and intent.state is IntentState.BOUGHT
     if intent.instance_id is not None and _may_run_unseen(observed, intent):
         ending = intent.state is IntentState.ENDING
-        yield Terminate(_presumed(intent, since), intent.reason if ending else lost, broken=early)
+        yield Terminate(presumed(intent), intent.reason if ending else lost, broken=early)
         return
     absence, accepted = observed.absences[intent.name], _accepted(observed, intent)
     if confirmed(absence, observed.lookups.get(intent.name), accepted, intent.instance_id is not None, lag_s):
@@ -192,7 +204,7 @@ def _absent(observed: Observed, intent: Intent, listing: Listing, now: float, po
         return
     yield from _unseen(observed, intent, now, policy)
     if intent.instance_id is not None and not intent.stray:  # its deadlines hold, listed or not
-        yield from _present(observed, intent, _presumed(intent, since), now, policy)
+        yield from _present(observed, intent, presumed(intent), now, policy)
 
 
 def _unseen(observed: Observed, intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
@@ -215,9 +227,10 @@ def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
     return sold and intent.listed_at is None and not intent.stray and not _accepted(observed, intent)
 
 
-def _presumed(intent: Intent, since: float) -> Instance:
-    """The machine of a launch as it was sold, whether or not any list has shown it."""
+def presumed(intent: Intent) -> Instance:
+    """The machine of a launch as it was sold, whether or not any list shows it."""
     identity = (intent.cloud or "", intent.instance_id or "", intent.name, InstanceStatus.UNKNOWN)
+    since = intent.bought_at or asked_at(intent)
     return Instance(*identity, since, intent.price_usd_per_hour or 0.0, machine_id=intent.machine_id)
 
 
@@ -277,6 +290,11 @@ def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> st
 def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if _age_s(intent, instance, now) > policy.max_age_s:
         return f"it reached its maximum age of {policy.max_age_s:.0f} s"
+    silent_since, ray_speaks = observed.unreported.get(intent.name, (now, True))
+    silent_limit_s = policy.unreported_limit_s if ray_speaks else policy.silent_limit_s
+    if now - silent_since > silent_limit_s:
+        who = "Ray lists other nodes, and not this one" if ray_speaks else "Ray says nothing of any node"
+        return f"{who}, for {silent_limit_s:.0f} s"
     since, why = observed.unused.get(intent.name, (now, ""))
     if now - since > policy.unused_limit_s:
         return f"none of its resources was in use for {policy.unused_limit_s:.0f} s, though Ray calls it busy: {why}"

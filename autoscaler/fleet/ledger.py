@@ -1,10 +1,12 @@
-"""What was wanted, bought and ended, and what it cost: written before the money is spent, kept for ever.
+"""What was wanted, bought and ended, and what it cost: a purchase is written before the money is spent.
 
-Launches are kept for ever; of the sentences about them, the newest EVENT_ROWS.
+Launches are kept for ever; of the sentences about them, the newest EVENT_ROWS. journal.py writes, and history.py holds
+what views and budgets read.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +22,6 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
-    case,
     delete,
     func,
     insert,
@@ -28,12 +29,15 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
-from autoscaler.decisions.selection import Experience
+from autoscaler.decisions.budget import month_start
 from autoscaler.fleet.sentences import NAME_CHARACTERS, SENTENCE_BYTES, printable
-from autoscaler.types import STRAY, Intent, IntentState, Promise, Trust
+from autoscaler.types import Intent, IntentState, Promise, Trust
 
-_SAMPLE = 20
+# How many launches a new process reads: the newest of all and of each cloud, and the latest of each node type.
+_NEWEST, _OF_A_TYPE = 100, 20
+_EVENTS_SHOWN = 20
 # Weeks of a busy fleet. A sentence is at most SENTENCE_BYTES long, so all of them take less than 20 MB of a volume of
 # 1 GiB, whoever causes them.
 EVENT_ROWS = 20_000
@@ -92,27 +96,39 @@ _UPDATE_INTENT = (
     .where(intents.c.name == bindparam("key"))
     .values({column.name: bindparam(column.name) for column in intents.c if column.name != "name"})
 )
-_OLDEST_SEEN = case((intents.c.bought_at < bindparam("since"), bindparam("since")), else_=intents.c.bought_at)
-_SPENT = (
-    select(intents.c.cloud, func.sum((intents.c.ended_at - _OLDEST_SEEN) / 3600 * intents.c.price_usd_per_hour))
-    .where(intents.c.ended_at > bindparam("since"), intents.c.bought_at.is_not(None), intents.c.cloud.is_not(None))
-    .group_by(intents.c.cloud)
-)
 _BILLED = (
     select(intents.c.cloud, intents.c.node_type, func.sum(intents.c.ended_at - intents.c.bought_at))
     .where(intents.c.ended_at > intents.c.bought_at, intents.c.cloud.is_not(None))
     .group_by(intents.c.cloud, intents.c.node_type)
 )
-_BOUGHT = (
-    select(intents)
-    .where(intents.c.cloud == bindparam("cloud"), intents.c.bought_at.is_not(None), intents.c.node_type != STRAY)
-    .order_by(intents.c.wanted_at.desc())
-    .limit(_SAMPLE * 5)
-)
+_EVENTS = select(events.c.at, events.c.name, events.c.sentence).order_by(events.c.id.desc()).limit(bindparam("most"))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, in a sentence; `name` is the launch, cloud or budget that it is about."""
+
+    at: float
+    name: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a new process has to know of the ledger.
+
+    `live`: launches that are not over. `over`: those that are and that still matter: this month's, the newest, and the
+    latest of each node type and cloud. `billed_s`: seconds billed for all that are over, by (cloud, node type).
+    """
+
+    live: Sequence[Intent] = ()
+    over: Sequence[Intent] = ()
+    billed_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    events: Sequence[Event] = ()
 
 
 class Ledger:
-    """The write-ahead record on an Engine of its own. Every method is one committed transaction."""
+    """The record on an Engine of its own. Every method is one transaction; it blocks: call it beside the event loop."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float]) -> None:
         self._engine, self._clock = engine, clock
@@ -128,55 +144,29 @@ class Ledger:
                     kind = column.type.compile(self._engine.dialect)
                     connection.exec_driver_sql(f"ALTER TABLE {intents.name} ADD COLUMN {column.name} {kind}")
 
-    def want(
-        self, name: str, node_type: str, tags: Mapping[str, str], sentence: str, rival_of: str | None = None
-    ) -> Intent:
-        """Write down a new intent."""
-        intent = Intent(name, node_type, IntentState.WANTED, self._clock(), dict(tags), rival_of=rival_of)
+    def write(self, changed: Iterable[Intent], said: Sequence[Event] = ()) -> None:
+        """Write these launches as they are now, new or known, and what was said of them."""
         with self._engine.begin() as connection:
-            connection.execute(_INSERT_INTENT, _row(intent))
-            self._tell(connection, intent.wanted_at, name, sentence)
-        return intent
+            for intent in changed:
+                row = _row(intent)
+                if connection.execute(_UPDATE_INTENT, {"key": intent.name, **row}).rowcount == 0:
+                    connection.execute(_INSERT_INTENT, row)
+            if said:
+                connection.execute(_INSERT_EVENT, [_event_row(event) for event in said])
+                self._trim(connection, len(said))
 
-    def change(self, intent: Intent, sentence: str, **values: Any) -> Intent:
-        """Write the intent with other `values`, and why; returns it as it is now."""
-        changed = replace(intent, **values)
-        with self._engine.begin() as connection:
-            connection.execute(_UPDATE_INTENT, {"key": intent.name, **_row(changed)})
-            self._tell(connection, self._clock(), intent.name, sentence)
-        return changed
-
-    def keep(self, intent: Intent, sentence: str) -> Intent:
-        """Write an intent that is new or, when its name is known, that goes on after it seemed to be over."""
-        known = self.find(intent.name)
-        if known is not None:
-            again = {"state": intent.state, "ended_at": None, "ending_at": intent.ending_at, "reason": intent.reason}
-            return self.change(known, sentence, **again)
-        with self._engine.begin() as connection:
-            connection.execute(_INSERT_INTENT, _row(intent))
-            self._tell(connection, self._clock(), intent.name, sentence)
-        return intent
-
-    def find(self, name: str) -> Intent | None:
-        """The intent of this name, over or not."""
+    def read(self) -> Past:
+        """What a new process has to know. Tables are created where they are missing and can be."""
+        with contextlib.suppress(SQLAlchemyError):  # what cannot be written can often be read
+            self.create_tables()
         with self._engine.connect() as connection:
-            row = connection.execute(select(intents).where(intents.c.name == name)).first()
-        return None if row is None else _intent(row)
-
-    def note(self, subject: str, sentence: str) -> None:
-        """Write a sentence about a cloud, a budget or a machine that no launch claims."""
-        with self._engine.begin() as connection:
-            self._tell(connection, self._clock(), subject, sentence)
-
-    def _tell(self, connection: Connection, at: float, name: str, sentence: str) -> None:
-        """Write a sentence, and now and then delete the oldest: whoever causes them cannot fill the disk."""
-        values = {"at": at, "name": printable(name)[:NAME_CHARACTERS], "sentence": printable(sentence)}
-        connection.execute(_INSERT_EVENT, values)
-        self._untrimmed += 1
-        if self._untrimmed >= _TRIM_EVERY:
-            self._untrimmed = 0
-            newest = select(func.max(events.c.id)).scalar_subquery()
-            connection.execute(delete(events).where(events.c.id <= newest - EVENT_ROWS))
+            live = connection.execute(select(intents).where(intents.c.state.not_in(_OVER)))
+            return Past(
+                sorted(map(_intent, live), key=lambda intent: intent.wanted_at),
+                self._over(connection),
+                {(cloud, node_type): float(s) for cloud, node_type, s in connection.execute(_BILLED)},
+                [Event(*row) for row in connection.execute(_EVENTS, {"most": _EVENTS_SHOWN})][::-1],
+            )
 
     def live(self) -> list[Intent]:
         """Intents that are not over, oldest first."""
@@ -190,44 +180,33 @@ class Ledger:
         with self._engine.connect() as connection:
             return [_intent(row) for row in connection.execute(rows)][::-1]
 
-    def last_ended(self, node_type: str, limit: int = _SAMPLE) -> list[Intent]:
-        """The launches of a node type that ended last, in the order of their end."""
-        rows = select(intents).where(intents.c.node_type == node_type, intents.c.ended_at.is_not(None))
-        with self._engine.connect() as connection:
-            newest = connection.execute(rows.order_by(intents.c.ended_at.desc()).limit(limit))
-            return [_intent(row) for row in newest][::-1]
-
-    def recent_events(self, limit: int = 20) -> list[dict[str, Any]]:
+    def recent_events(self, limit: int = _EVENTS_SHOWN) -> list[dict[str, Any]]:
         """The newest sentences, oldest of them first: at (unix seconds), name, sentence."""
-        rows = select(events.c.at, events.c.name, events.c.sentence).order_by(events.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
-            return [dict(row._mapping) for row in connection.execute(rows)][::-1]
+            return [dict(row._mapping) for row in connection.execute(_EVENTS, {"most": limit})][::-1]
 
-    def experiences(self, cloud: str) -> dict[tuple[str, str | None], Experience]:
-        """What the last 20 launches of each GPU at `cloud` were like, by (cloud, GPU)."""
-        seen: dict[str | None, list[Intent]] = {}
-        with self._engine.connect() as connection:
-            for intent in map(_intent, connection.execute(_BOUGHT, {"cloud": cloud})):
-                seen.setdefault(intent.gpu_name, []).append(intent)
-        return {(cloud, gpu): Experience.of(launches[:_SAMPLE]) for gpu, launches in seen.items()}
+    def _over(self, connection: Connection) -> list[Intent]:
+        """This month's launches that are over, the newest, and the latest of each node type and cloud."""
+        over = select(intents).where(intents.c.state.in_(_OVER))
+        newest_end = over.order_by(intents.c.ended_at.desc())
+        wanted = [
+            over.where(intents.c.ended_at >= month_start(self._clock())),
+            over.order_by(intents.c.wanted_at.desc()).limit(_NEWEST),
+        ]
+        for (node_type,) in connection.execute(select(intents.c.node_type).distinct()):
+            wanted.append(newest_end.where(intents.c.node_type == node_type).limit(_OF_A_TYPE))
+        for (cloud,) in connection.execute(select(intents.c.cloud).distinct()):
+            wanted.append(newest_end.where(intents.c.cloud == cloud).limit(_NEWEST))
+        found = {row.name: row for rows in wanted for row in connection.execute(rows)}
+        return [_intent(row) for row in found.values()]
 
-    def usual_boot_s(self, cloud: str) -> float | None:
-        """The median of the cloud's last 20 boots, from the purchase to the joined node; None without a history."""
-        joined = select(intents).where(intents.c.cloud == cloud, intents.c.joined_at.is_not(None))
-        with self._engine.connect() as connection:
-            rows = connection.execute(joined.order_by(intents.c.wanted_at.desc()).limit(_SAMPLE))
-            return Experience.of([_intent(row) for row in rows]).usual_boot_s
-
-    def spent_usd(self, since: float) -> dict[str, float]:
-        """What launches that are over have cost from `since` (unix seconds) on, by cloud, in USD."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(_SPENT, {"since": since})
-            return {cloud: float(usd or 0.0) for cloud, usd in rows}
-
-    def billed_s(self) -> dict[tuple[str, str], float]:
-        """Seconds billed for launches that are over, by (cloud, node type)."""
-        with self._engine.connect() as connection:
-            return {(cloud, node_type): float(s) for cloud, node_type, s in connection.execute(_BILLED)}
+    def _trim(self, connection: Connection, added: int) -> None:
+        """Now and then delete the oldest sentences: whoever causes them cannot fill the disk."""
+        self._untrimmed += added
+        if self._untrimmed >= _TRIM_EVERY:
+            self._untrimmed = 0
+            newest = select(func.max(events.c.id)).scalar_subquery()
+            connection.execute(delete(events).where(events.c.id <= newest - EVENT_ROWS))
 
 
 def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[str, float]:
@@ -238,6 +217,11 @@ def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[
             seconds = min(intent.billed_s(now), max(0.0, now - since))
             spent[intent.cloud] = spent.get(intent.cloud, 0.0) + seconds / 3600 * (intent.price_usd_per_hour or 0.0)
     return spent
+
+
+def _event_row(event: Event) -> dict[str, Any]:
+    name, sentence = printable(event.name)[:NAME_CHARACTERS], printable(event.sentence)
+    return {"at": event.at, "name": name, "sentence": sentence}
 
 
 def _row(intent: Intent) -> dict[str, Any]:

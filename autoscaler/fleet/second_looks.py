@@ -1,13 +1,13 @@
 """Which launches the lists of their clouds omit, and what the clouds say when they are asked for one by its id."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions.absences import Absence, Lookup, observe
 from autoscaler.decisions.commands import LookUp
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.watch import Pace, Watch
+from autoscaler.fleet.spec import Pace
+from autoscaler.fleet.watch import Watch, bounded
 from autoscaler.types import Intent, Listing
 
 # Questions to one cloud at a time: a list that omits many machines is likely to be wrong.
@@ -17,17 +17,9 @@ _AT_ONCE = 4
 class SecondLooks:
     """In memory only: after a restart an absence has to be confirmed anew."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, CloudProvider],
-        launches: Launches,
-        watch: Watch,
-        clock: Callable[[], float],
-        pace: Pace,
-    ) -> None:
-        self._providers, self._launches, self._watch = dict(providers), launches, watch
-        self._clock, self._pace = clock, pace
-        self._asking: dict[str, asyncio.Semaphore] = {cloud: asyncio.Semaphore(_AT_ONCE) for cloud in providers}
+    def __init__(self, launches: Launches, watch: Watch, pace: Pace) -> None:
+        self._launches, self._watch, self._pace = launches, watch, pace
+        self._asking = {cloud: asyncio.Semaphore(_AT_ONCE) for cloud in watch.providers}
         self.absences: dict[str, Absence] = {}
         self.lookups: dict[str, Lookup] = {}
 
@@ -41,14 +33,15 @@ class SecondLooks:
     async def ask(self, command: LookUp) -> None:
         """Ask for one machine by its id; no answer leaves it unclear."""
         try:
-            async with self._asking[command.cloud], asyncio.timeout(self._pace.call_timeout_s):
-                self.lookups[command.name] = Lookup(self._clock())
-                exists = await self._providers[command.cloud].instance_exists(command.instance_id)
+            async with self._asking[command.cloud]:
+                self.lookups[command.name] = Lookup(self._launches.clock())
+                question = self._watch.providers[command.cloud].instance_exists(command.instance_id)
+                exists = await bounded(question, self._pace.call_timeout_s)
         except Exception as error:  # its next list, or the next question, will tell
-            self._watch.trouble(command.cloud, "lookup", f"it does not say whether {command.name} exists", error)
+            self._watch.failed(command.cloud, "lookup", f"it does not say whether {command.name} exists", error)
             return
         self._watch.recovered(command.cloud, "lookup")
-        self.lookups[command.name] = Lookup(self._clock(), exists)
+        self.lookups[command.name] = Lookup(self._launches.clock(), exists)
         if exists:
             self.absences.pop(command.name, None)  # it is omitted anew, if at all
             self._launches.note(command.name, f"{command.cloud} does not list it, though it exists: it is kept")

@@ -1,10 +1,41 @@
 """The fleet as people and the service see it: plain values, ready for JSON."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from autoscaler.decisions import budget
 from autoscaler.decisions.budget import Budgets, Spendings, warnings
-from autoscaler.types import DRAINING, Intent, IntentState
+from autoscaler.fleet.launches import Launches
+from autoscaler.fleet.node_activity import Activities
+from autoscaler.fleet.watch import Watch
+from autoscaler.types import DRAINING, Intent, IntentState, NodeType
+
+
+def fleet_view(
+    launches: Launches, watch: Watch, activities: Activities, budgets: Budgets, node_types: Iterable[NodeType]
+) -> dict[str, Any]:
+    """All that lives and the latest launches, money, what is in trouble, and the latest events."""
+    now, trouble = launches.clock(), launches.trouble()
+    boots = (launches.usual_boot_s(cloud) for cloud in watch.providers)
+    return {
+        "instances": [instance_view(i, now, activities.busy_with(i.name)) for i in launches.newest()],
+        "clouds": sorted({cloud for node_type in node_types for cloud in node_type.clouds}),
+        "usual_boot_s": next((usual for usual in boots if usual is not None), None),
+        "degraded": watch.degraded() | ({"ledger": trouble} if trouble else {}),
+        "ledger": {"trouble": trouble, "unwritten": launches.unwritten()},
+        "holds": watch.holds.view(now),
+        "spending": spending_view(budgets, spendings(launches, watch)),
+        "events": launches.events(),
+    }
+
+
+def spendings(launches: Launches, watch: Watch) -> Spendings:
+    """What everything costs now, today and this month, by cloud and in all."""
+    now = launches.clock()
+    burn = budget.burn_usd_per_hour(launches.live(), watch.last_good())
+    day = launches.spent_usd(budget.day_start(now))
+    return budget.spendings(burn, day, launches.spent_usd(budget.month_start(now)))
 
 
 def instance_view(intent: Intent, now: float, busy_with: str = "") -> dict[str, Any]:
@@ -33,20 +64,20 @@ def instance_view(intent: Intent, now: float, busy_with: str = "") -> dict[str, 
     }
 
 
-def spending_view(budgets: Budgets, spendings: Spendings) -> dict[str, Any]:
+def spending_view(budgets: Budgets, spent: Spendings) -> dict[str, Any]:
     """What each cloud and all together cost: USD per hour now, USD today and this month (UTC), limits, warnings."""
     return {
-        "scopes": {scope: {k: round(v, 6) for k, v in asdict(s).items()} for scope, s in spendings.items()},
+        "scopes": {scope: {k: round(v, 6) for k, v in asdict(s).items()} for scope, s in spent.items()},
         "limits": {
             scope: {
-                "per_hour_usd": budget.per_hour_usd,
-                "per_day_usd": budget.per_day_usd,
-                "per_month_usd": budget.per_month_usd,
+                "per_hour_usd": limit.per_hour_usd,
+                "per_day_usd": limit.per_day_usd,
+                "per_month_usd": limit.per_month_usd,
             }
-            for scope, budget in budgets.scopes()
+            for scope, limit in budgets.scopes()
         },
         "at_a_limit": budgets.total.consequence,
-        "warnings": warnings(budgets, spendings),
+        "warnings": warnings(budgets, spent),
     }
 
 

@@ -2,41 +2,26 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions.quarantine import Holds
 from autoscaler.errors import CloudError, CloudStopped, RateLimited, message_of
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.measures import cause_of
-from autoscaler.types import Instance, InstanceStatus, Intent, Listing
+from autoscaler.fleet.spec import Pace
+from autoscaler.types import Instance, InstanceStatus, Listing
 
 _log = logging.getLogger(__name__)
 # How the sentence about a cloud begins that refuses until a person has mended it.
 STOPPED = "STOPPED"
 # Between two listings of a cloud that is asked out of turn.
 _LEAST_S = 1.0
+T = TypeVar("T")
 # So many odd rows of one cloud are written to the log, the others are counted.
 _MAX_ODDITIES = 20
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How clouds are asked, in seconds.
-
-    `list_every_s`: cloud -> between two listings (0: with every tick). `patience_s`: how long a tick waits for what is
-    slow before it goes on without. `call_timeout_s`: when a call is given up; `purchase_timeout_s`: when a purchase is,
-    from when on it is unclear what was bought. `offers_fresh_s`: how long offers are
-    reused. `stopped_retry_s`: how soon a cloud that refuses altogether is tried again.
-    """
-
-    list_every_s: Mapping[str, float]
-    patience_s: float = 2.0
-    call_timeout_s: float = 20.0
-    purchase_timeout_s: float = 65.0
-    offers_fresh_s: float = 10.0
-    stopped_retry_s: float = 300.0
 
 
 @dataclass
@@ -52,22 +37,14 @@ class _Seen:
 
 
 class Watch:
-    """Lists clouds, remembers the last good answer, and keeps what troubles each as a sentence."""
+    """The clouds: lists them, remembers the last good answer, and keeps what troubles each, and what rests, and why."""
 
-    def __init__(
-        self,
-        providers: Mapping[str, CloudProvider],
-        launches: Launches,
-        holds: Holds,
-        clock: Callable[[], float],
-        pace: Pace,
-    ) -> None:
-        self._providers, self._launches, self._holds = dict(providers), launches, holds
-        self._clock, self._pace = clock, pace
+    def __init__(self, providers: Mapping[str, CloudProvider], launches: Launches, pace: Pace) -> None:
+        self.providers, self.holds = dict(providers), Holds()
+        self._launches, self._clock, self._pace = launches, launches.clock, pace
         self._seen = {cloud: _Seen() for cloud in providers}
         self._troubles: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
         self._paused_until: dict[str, float] = {}
-        self._asked_to_end: set[tuple[str, str]] = set()
         self._oddities: dict[str, dict[str, str]] = {cloud: {} for cloud in providers}
 
     async def look(self) -> dict[str, Listing | None]:
@@ -87,30 +64,15 @@ class Watch:
         if cloud in self._seen:
             self._seen[cloud].due_soon = True
 
-    def asked_to_end(self, instance: Instance) -> None:
-        """Look once, soon, whether it has ended, so that the ledger's seconds are the cloud's; later in turn."""
-        if (key := (instance.cloud, instance.instance_id)) not in self._asked_to_end:
-            self._asked_to_end.add(key)
-            self.list_soon(instance.cloud)
-
-    def ending(self) -> frozenset[tuple[str, str]]:
-        """What clouds have accepted to end, by (cloud, instance id)."""
-        return frozenset(self._asked_to_end)
-
-    def forget(self, intent: Intent | None) -> None:
-        """The launch is over, if there was one."""
-        if intent is not None:
-            self._asked_to_end.discard((intent.cloud or "", intent.instance_id or ""))
-
     def last_good(self) -> dict[str, tuple[Instance, ...]]:
         """What each cloud listed when it last answered well."""
         return {c: s.last_good.instances if s.last_good else () for c, s in self._seen.items()}
 
     def paused(self, cloud: str) -> bool:
-        """Whether the cloud has asked for a pause that still lasts."""
+        """Whether the cloud has asked for a pause of lists that still lasts."""
         return self._clock() < self._paused_until.get(cloud, 0.0)
 
-    def trouble(self, cloud: str, matter: str, what: str, error: Exception) -> None:
+    def failed(self, cloud: str, matter: str, what: str, error: Exception) -> None:
         """Show a failed call as degraded, and obey it: pauses and stops are kept.
 
         An error that is no cloud's is a defect of ours: its traceback goes to the log.
@@ -120,12 +82,13 @@ class Watch:
         self._launches.measures.cloud_failed(cloud, cause_of(error))
         now, sentence = self._clock(), f"{what}: {message_of(error)}"
         if isinstance(error, RateLimited):
-            self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
-            self._holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")
+            if matter == "list":  # what one kind of call has used up delays no other kind
+                self._paused_until[cloud] = max(self._paused_until.get(cloud, 0.0), now + error.retry_after_s)
+            self.holds.stop(cloud, now, error.retry_after_s, f"it asks for a pause of {error.retry_after_s:.0f} s")
         if isinstance(error, CloudStopped):
             sentence = f"{STOPPED}, nothing is bought here until this is mended: {sentence}"
             if matter != "list":  # an unknown list forbids buying by itself, and the next good one proves it mended
-                self._holds.stop(cloud, now, self._pace.stopped_retry_s, str(error))
+                self.holds.stop(cloud, now, self._pace.stopped_retry_s, str(error))
         self._troubles[cloud][matter] = sentence
         self._launches.note(cloud, sentence, matter)
 
@@ -146,10 +109,9 @@ class Watch:
         return not self.paused(cloud) and now - seen.asked_at >= every_s
 
     async def _ask(self, cloud: str, as_of: float) -> Listing:
-        async with asyncio.timeout(self._pace.call_timeout_s):
-            instances = await self._providers[cloud].list_instances()
+        instances = await bounded(self.providers[cloud].list_instances(), self._pace.call_timeout_s)
         # Timed here: the answers of all clouds are looked at together, when the slowest has had its patience.
-        skipped = tuple(self._providers[cloud].skipped_rows())
+        skipped = tuple(self.providers[cloud].skipped_rows())
         return Listing(tuple(instances), as_of, answered_at=self._clock(), skipped=skipped)
 
     def _harvest(self, cloud: str, seen: _Seen) -> Listing | None:
@@ -167,7 +129,7 @@ class Watch:
         if (error := task.exception()) is not None:
             seen.good, seen.failures = False, seen.failures + 1
             assert isinstance(error, Exception)
-            self.trouble(cloud, "list", "its list of instances cannot be had", error)
+            self.failed(cloud, "list", "its list of instances cannot be had", error)
             return None
         seen.good, seen.failures = True, 0
         seen.last_good = task.result()
@@ -195,3 +157,22 @@ class Watch:
             self._launches.note(cloud, self._troubles[cloud]["rows"], "rows")
         else:
             self._launches.forget_note(cloud, "rows")
+
+
+async def bounded(call: Coroutine[Any, Any, T], timeout_s: float) -> T:
+    """What the call returns. Raises TimeoutError after `timeout_s`, even when the call ignores that it is cancelled."""
+    task = asyncio.ensure_future(call)
+    try:
+        await asyncio.wait({task}, timeout=timeout_s)
+    finally:
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(_read_outcome)
+    if not task.done():
+        raise TimeoutError
+    return task.result()
+
+
+def _read_outcome(late: "asyncio.Task[Any]") -> None:
+    if not late.cancelled():
+        late.exception()

@@ -16,11 +16,14 @@ from typing import Any
 from sqlalchemy import Engine
 
 from autoscaler.clouds.fake import Fault, Provider
+from autoscaler.fleet.journal import Journal
+from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
+from autoscaler.fleet.spec import Spec
 from autoscaler.simulation.arrivals import Arrival
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
-from autoscaler.types import Equipment, InstanceStatus, IntentState, NodeType, Offer, Trust
+from autoscaler.types import Activity, Equipment, InstanceStatus, IntentState, NodeType, Offer, Trust
 
 # A Monday, 0 h UTC.
 START = 1_767_571_200.0
@@ -175,10 +178,8 @@ class _Simulation:
         node_type = NodeType("gpu", {"GPU": 1}, max_count, tuple(self.clouds))
         self.max_count = max_count
         self.ledger = Ledger(engine, lambda: self.now)
-        self.ledger.create_tables()
-        self.reconciler = Reconciler(
-            "sim", [node_type], self.clouds, self.ledger, lambda: self.now, lambda *_: Equipment()
-        )
+        launches = Launches(Journal(self.ledger, lambda: self.now), lambda: self.now)
+        self.reconciler = Reconciler(Spec("sim", [node_type], lambda *_: Equipment()), self.clouds, launches)
         self.coming = deque(replace(arrival, at_s=START + arrival.at_s) for arrival in trace)
         self.waiting: deque[Arrival] = deque()
         self.workers: dict[str, _Worker] = {}
@@ -187,12 +188,13 @@ class _Simulation:
         self.timeline: list[tuple[float, int, int]] = []
 
     async def run(self) -> Outcome:
-        while self.coming or self.waiting or self.workers or self.reconciler.nodes():
+        while self.coming or self.waiting or self.workers or self.reconciler.demand.nodes():
             self._arrive()
             self._follow_nodes()
             self._finish_and_assign()
             self._scale()
             self._draw_market()
+            self.reconciler.activities.observe({name: Activity(True) for name in self.workers})
             await self.reconciler.tick()
             self._record()
             self.now = self._next_moment()
@@ -204,13 +206,13 @@ class _Simulation:
 
     def _follow_nodes(self) -> None:
         """Booted machines become workers; a lost worker's request waits again."""
-        nodes = {intent.name: intent for intent in self.reconciler.nodes()}
+        nodes = {intent.name: intent for intent in self.reconciler.demand.nodes()}
         for cloud in self.clouds.values():
             for instance in list(cloud.alive.values()):
                 intent = nodes.get(instance.name)
                 booted = cloud.as_of_now(instance).status is InstanceStatus.RUNNING
                 if booted and intent is not None and intent.joined_at is None and intent.state is IntentState.BOUGHT:
-                    self.reconciler.mark_joined(instance.name)
+                    self.reconciler.reports.joined(instance.name)
                     self.workers[instance.name] = _Worker(self.now)
         for name in [n for n in self.workers if n not in nodes or nodes[n].state is IntentState.ENDING]:
             if (job := self.workers.pop(name).job) is not None:
@@ -230,15 +232,16 @@ class _Simulation:
     def _scale(self) -> None:
         limit_s, busy = self.policy.seconds, sum(w.job is not None for w in self.workers.values())
         idle = [n for n, w in self.workers.items() if w.job is None and self.now - w.idle_since >= limit_s]
-        self.reconciler.terminate(idle, "Ray's autoscaler has no more work for it")
+        self.reconciler.demand.terminate(idle, "Ray's autoscaler has no more work for it")
         for name in idle:
             self.workers.pop(name, None)
-        nodes = self.reconciler.nodes()
+        nodes = self.reconciler.demand.nodes()
         coming = sum(i.state is not IntentState.ENDING for i in nodes)
         wanted = min(self.max_count, busy + math.ceil(len(self.waiting) / _WAITING_PER_WORKER))
         if wanted > coming and len(nodes) < self.max_count:
             self.calls += 1
-            self.reconciler.launch("gpu", min(wanted - coming, self.max_count - len(nodes)), {}, f"call-{self.calls}")
+            count = min(wanted - coming, self.max_count - len(nodes))
+            self.reconciler.demand.launch("gpu", count, {}, f"call-{self.calls}")
 
     def _draw_market(self) -> None:
         """Prices, boots and stock as the next purchase will find them: the same ones for every policy."""
@@ -265,7 +268,7 @@ class _Simulation:
 
     def _next_moment(self) -> float:
         """Seconds while something is bought or ended, else the next thing that happens."""
-        nodes = self.reconciler.nodes()
+        nodes = self.reconciler.demand.nodes()
         if any(i.state in (IntentState.BUYING, IntentState.ENDING) for i in nodes):
             return self.now + _STEP_S
         events = [self.coming[0].at_s] if self.coming else []

@@ -12,7 +12,7 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.registry import api_root, load_provider
 from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.decisions.decide import Policy
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace
 from autoscaler.types import NodeType
 from cluster.config.credentials import runpod_key, vastai_key
 from cluster.config.schema import LimitSettings, Settings

@@ -1,6 +1,7 @@
 """The overlay as the orchestrator uses it: the hub, who may come in, and what a machine is told before and after."""
 
 import asyncio
+import logging
 import math
 import os
 import subprocess
@@ -8,51 +9,53 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from autoscaler.fleet.reconciler import Reconciler
+from autoscaler.fleet.demand import Demand
+from autoscaler.fleet.reports import Reports
 from autoscaler.types import Equipment, Intent, IntentState
 from autoscaler.worker_command import START_COMMAND, HubAddress, WorkerBounds, worker_environment
 from cluster.config.node_resources import OBJECT_STORE_BYTES, resource_flags
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir
 from cluster.local.listening import OwnListeners
-from cluster.orchestrator.enrolment import Admission, Fleet
+from cluster.orchestrator.enrolment import Admission
 from cluster.orchestrator.join_tokens import Joins
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.hub import Hub, load_host_key
 from cluster.overlay.ports import is_free
 
+_log = logging.getLogger(__name__)
 _RETIRE_EVERY_S = 2.0
 _UNSHARE = (("unshare", "--net", "--"), ("unshare", "--user", "--map-root-user", "--net", "--"))
 
 
-class ReconcilerFleet:
-    """The reconciler's launches, as admission sees them."""
+class OverlayFleet:
+    """The fleet as the overlay sees it. `ready`: whether it is known which launches there are."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
-        self._reconciler = reconciler
+    def __init__(self, demand: Demand, reports: Reports, ready: Callable[[], bool]) -> None:
+        self._demand, self._reports, self.ready = demand, reports, ready
 
     def launch(self, name: str) -> Intent | None:
         """A launch that is still wanted, else None."""
-        intent = self._reconciler.find(name)
+        intent = self._demand.find(name)
         return None if intent is None or intent.state is IntentState.ENDING else intent
 
     def live_names(self) -> set[str]:
         """Every launch that exists or may exist."""
-        return self._reconciler.live_names()
+        return self._demand.live_names()
 
     def note(self, name: str, sentence: str) -> None:
         """An event."""
-        self._reconciler.note(name, sentence)
+        self._reports.note(name, sentence)
 
     def reached(self, name: str, phase: str, detail: str, ago_s: float) -> None:
         """A machine has come this far: it is a node now, or unfit, or a step nearer."""
         if phase == "unfit":
-            self._reconciler.mark_failed(name, detail)
+            self._reports.failed(name, detail)
         elif phase == "Ray up":
-            self._reconciler.mark_joined(name)
+            self._reports.joined(name)
         else:
-            self._reconciler.mark_phase(name, phase, ago_s)
-            self._reconciler.purchasing.identified(name, detail)
+            self._reports.phase(name, phase, ago_s)
+            self._reports.identified(name, detail)
 
 
 class Gateway:
@@ -64,7 +67,7 @@ class Gateway:
         state: StateDir,
         card: ClusterCard,
         joins: Joins,
-        fleet: Fleet,
+        fleet: OverlayFleet,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self._state, self._card, self._fleet, self._joins = settings, state, card, fleet, joins
@@ -82,17 +85,32 @@ class Gateway:
         self._isolation = isolation() if own.isolate_local else ()
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Open the door, let those back in that were in, and forget nodes whose launches are over."""
+        """Open the door, let those back in that were in, and forget nodes whose launches are over.
+
+        The door opens when it is known which machines are wanted: until then machines dial again, as in any outage.
+        """
+        while not (self._fleet.ready() or stop.is_set()):
+            await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=_RETIRE_EVERY_S)
         await self._hub.start(self._settings.overlay.listen_host, self._port, self._socket)
         for name, address, machine in self.admission.members():
             await self._hub.admit(name, address, machine)
         try:
             while not stop.is_set():
-                self.admission.retire(self._fleet.live_names())
+                self._retire()
                 await asyncio.wait([asyncio.ensure_future(stop.wait())], timeout=_RETIRE_EVERY_S)
         finally:
             await self._hub.close()
             self._socket.unlink(missing_ok=True)
+
+    def _retire(self) -> None:
+        try:
+            self.admission.retire(self._fleet.live_names())
+        except OSError as error:  # a full disk closes no door: what could not be kept is kept the next time
+            _log.error("who is in the overlay cannot be written down: %s", error)
+
+    def tell_to_end(self, name: str, reason: str) -> bool:
+        """Tell the machine of this launch to end itself; whether there was a connection to say it through."""
+        return self._hub.tell_to_end(name, reason)
 
     def equip(self, name: str, cloud: str) -> Equipment:
         """What a machine is told: everything it needs to dial in, and a token that lets it in once."""

@@ -1,7 +1,8 @@
 """What hub and spoke tell each other beside the streams: one JSON object per line.
 
 spoke -> hub   first an Enrolment, then {"report": {...}} whenever the machine has come further
-hub -> spoke   first {"grant": {...}} or {"refused": "why"}, then {"peers": [...]} whenever nodes come or go
+hub -> spoke   first {"grant": {...}} or {"refused": "why"}, then {"peers": [...]} whenever nodes come or go, and
+               {"end": "why"} when the machine is to end itself, because its cloud does not end it
 """
 
 import json

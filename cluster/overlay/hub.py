@@ -154,6 +154,14 @@ class Hub:
             node.connection.abort()
         self._tell_peers()
 
+    def tell_to_end(self, name: str, reason: str) -> bool:
+        """Tell the node to end its own instance; False while it is away."""
+        node = self.nodes.get(name)
+        if node is None or node.connection is None:
+            return False
+        node.connection.tell({"end": reason})
+        return True
+
     def connected(self, node: Node, connection: HubConnection) -> None:
         """The node has dialled in; an older connection of its own is dead, whether it knows it or not."""
         older, node.connection = node.connection, connection

@@ -45,6 +45,10 @@ class JoinRefused(RuntimeError):
     """The hub does not want this machine, or is not the hub: nothing that waiting would mend."""
 
 
+class ToldToEnd(RuntimeError):
+    """The head says that this machine is to end; the message says why."""
+
+
 class HeadLost(RuntimeError):
     """The hub could not be reached for longer than the grace."""
 
@@ -74,7 +78,10 @@ class Spoke:
         return await self._until(deadline, f"no hub at {self.hub} within {timeout_s:.0f} s")
 
     async def stay(self, grace_s: float) -> None:
-        """Keep the connection, dialling again whenever it breaks. Raises HeadLost after `grace_s`, JoinRefused."""
+        """Keep the connection, dialling again whenever it breaks.
+
+        Raises HeadLost after `grace_s`, JoinRefused, and ToldToEnd.
+        """
         while True:
             with contextlib.suppress(asyncssh.Error, OSError, ControlError):
                 await self._listen_to_hub()
@@ -199,7 +206,10 @@ class Spoke:
     async def _listen_to_hub(self) -> None:
         _stdin, stdout = self._control
         while line := await _line(stdout):
-            if isinstance(peers := decode(line).get("peers"), list):
+            message = decode(line)
+            if "end" in message:
+                raise ToldToEnd(f"the head says that it is to end: {message['end']}")
+            if isinstance(peers := message.get("peers"), list):
                 self._listeners.follow([NodeAddress(str(p["host"]), int(p["base_port"])) for p in peers])
 
     def _send_reports(self) -> None:

@@ -1,7 +1,8 @@
 """The first process of a machine that joins through the overlay. It never just exits where that would cost money.
 
 Joined, it keeps one SSH connection and one Ray node. It ends its own instance when it cannot join in time, boots a
-second time, is unfit, loses the head for longer than the grace, passes its maximum age, or its Ray node ends.
+second time, is unfit, loses the head for longer than the grace, is told to end, passes its maximum age, or its Ray node
+ends.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from typing import Any
 
 from autoscaler.types import DRAINING
 from autoscaler.worker_command import HubAddress
-from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke
+from cluster.overlay.spoke import HeadLost, JoinRefused, Spoke, ToldToEnd
 from cluster.worker import ray_node, self_termination
 from cluster.worker.loopback_device import bring_up
 from cluster.worker.preflight import memory_flags, unfit
@@ -56,7 +57,7 @@ class Rented:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-        except (Ending, HeadLost, JoinRefused) as end:
+        except (Ending, HeadLost, JoinRefused, ToldToEnd) as end:
             return str(end)
         finally:
             for task in tasks:

@@ -11,7 +11,7 @@ import statistics
 import time
 from typing import Any
 
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace
 from autoscaler.types import Activity, NodeType
 from tests.simulation.world import World
 
@@ -56,8 +56,8 @@ def _measure(instances: int, ticks: int) -> dict[str, float]:
             world.launch(min(50, instances - len(world.machines())))
             world.tick()
         world.join_what_booted()
-        used = {intent.name: Activity(True, ("GPU in use",)) for intent in world.reconciler.nodes()}
-        world.reconciler.observe(used)
+        used = {intent.name: Activity(True, ("GPU in use",)) for intent in world.reconciler.demand.nodes()}
+        world.reconciler.activities.observe(used)
         world.tick(3)
         times = [_timed(world.tick) for _ in range(ticks)]
         view_ms = _timed(world.reconciler.fleet)

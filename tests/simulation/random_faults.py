@@ -59,7 +59,7 @@ class FaultyCluster(World):
         assert len(names) == len(set(names)), f"two machines for one launch: {names}"
         accepted = sum(PRICES_USD_PER_HOUR[machine.cloud] for machine in machines)
         assert accepted <= BUDGET_USD_PER_HOUR + 1e-9, f"over budget: {accepted} USD/h"
-        shown = [i for i in self.reconciler.nodes() if i.state is not IntentState.ENDING]
+        shown = [i for i in self.reconciler.demand.nodes() if i.state is not IntentState.ENDING]
         for node_type in TYPES:
             count = sum(i.node_type == node_type.name and i.state is not IntentState.WANTED for i in shown)
             assert count <= node_type.max_count
@@ -71,7 +71,7 @@ class FaultyCluster(World):
             cloud.dead.clear()
         self._wait("every request is served", self._served)
         self.wanted = dict.fromkeys(self.wanted, 0)
-        self._wait("everything ends", lambda: not self.machines() and not self.reconciler.nodes())
+        self._wait("everything ends", lambda: not self.machines() and not self.reconciler.demand.nodes())
         self.pass_time(math.ceil(POLICY.list_lag_s) + 2)
         assert self.machines() == []
         assert self.ledger.live() == []
@@ -80,16 +80,17 @@ class FaultyCluster(World):
     def _demand(self) -> None:
         """As Ray does: launch what is missing, end what is too much."""
         for name, wanted in self.wanted.items():
-            nodes = [i for i in self.reconciler.nodes() if i.node_type == name]
+            nodes = [i for i in self.reconciler.demand.nodes() if i.node_type == name]
             coming = [i for i in nodes if i.state is not IntentState.ENDING]
             if len(coming) > wanted:
-                self.reconciler.terminate([i.name for i in coming[wanted:]], "no more work")
+                self.reconciler.demand.terminate([i.name for i in coming[wanted:]], "no more work")
             if len(nodes) < wanted:
                 self.launch(wanted - len(nodes), name)
 
     def _served(self) -> bool:
         """Whether as many nodes work as are wanted, or as the budget has room for."""
-        joined = [i for i in self.reconciler.nodes() if i.joined_at is not None and i.state is IntentState.BOUGHT]
+        nodes = self.reconciler.demand.nodes()
+        joined = [i for i in nodes if i.joined_at is not None and i.state is IntentState.BOUGHT]
         return len(joined) >= min(sum(self.wanted.values()), AFFORDABLE)
 
     def _wait(self, what: str, condition: Callable[[], bool]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler.clouds.fake import Fault
 from autoscaler.decisions.budget import Budget, Budgets
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace
 from autoscaler.types import Instance, InstanceStatus, IntentState, NodeType, Offer, Trust
 from tests.simulation.world import PACE, POLICY, TICK_S, World, per_hour
 
@@ -53,7 +53,7 @@ def test_a_listing_that_hangs_makes_no_bill_of_the_other_cloud_longer() -> None:
     with world_of() as world:
         (name,) = world.launch()
         world.tick(2)
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         (machine,) = world.machines()
         world.flow()
         world.clouds["red"].vanish(machine.instance_id)
@@ -106,7 +106,7 @@ def test_a_call_that_is_given_up_is_told_as_one_without_an_answer() -> None:
 @pytest.mark.parametrize("fault", [Fault.BALANCE_TOO_LOW, Fault.CREATE_RATE_LIMITED])
 def test_a_cloud_that_refuses_leaves_the_purchase_to_the_others(fault: Fault) -> None:
     with world_of() as world:
-        world.clouds["red"].faults.append(fault)
+        world.clouds["red"].faults.extend([fault] * 2)
         first, second = world.launch(2)
         world.tick(2)
         assert bought_from(world, first) == bought_from(world, second) == "blue"
@@ -199,7 +199,7 @@ def test_a_machine_that_works_and_is_never_listed_is_ended_by_its_id() -> None:
         world.clouds["red"].list_lag_s = 1e9
         (name,) = world.launch()
         world.tick()
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         (machine,) = world.clouds["red"].alive
         world.tick(15)
         assert world.clouds["red"].alive == {}
@@ -218,10 +218,10 @@ def test_a_machine_that_says_which_it_is_settles_an_unclear_purchase_that_no_lis
         (machine,) = red.alive
         assert (world.state(name), world.intent(name).instance_id) == (IntentState.BUYING, None)
         for strange in ("", "../v2/pods", "x" * 65):
-            world.reconciler.purchasing.identified(name, strange)
+            world.reconciler.reports.identified(name, strange)
         assert world.intent(name).instance_id is None
-        world.reconciler.purchasing.identified(name, machine)
-        world.reconciler.purchasing.identified(name, "another")
+        world.reconciler.reports.identified(name, machine)
+        world.reconciler.reports.identified(name, "another")
         assert (world.state(name), world.intent(name).instance_id) == (IntentState.BOUGHT, machine)
         red.vanish(machine)
         world.tick(15)
@@ -238,7 +238,7 @@ def test_a_machine_cannot_claim_another_ones_id() -> None:
         world.tick()
         (unclear,) = [name for name in (first, second) if world.intent(name).instance_id is None]
         (clear,) = {first, second} - {unclear}
-        world.reconciler.purchasing.identified(unclear, str(world.intent(clear).instance_id))
+        world.reconciler.reports.identified(unclear, str(world.intent(clear).instance_id))
         assert world.intent(unclear).instance_id is None
 
 
@@ -248,10 +248,10 @@ def test_launches_that_never_join_end_in_a_pause_not_in_a_loop() -> None:
         world.clouds["red"].faults.extend([Fault.CREATED_DEAD] * 9)
         world.clouds["blue"].faults.extend([Fault.CREATED_DEAD] * 9)
         for _ in range(300):
-            if not world.reconciler.nodes():
+            if not world.reconciler.demand.nodes():
                 world.launch()
             world.tick()
-        (waiting,) = world.reconciler.nodes()
+        (waiting,) = world.reconciler.demand.nodes()
         assert "its last 4 machines never joined (it did not join within 30 s" in waiting.reason
         assert sum(cloud.created for cloud in world.clouds.values()) == 4
         world.tick(240)
@@ -266,7 +266,7 @@ def test_a_worker_that_reports_a_driver_error_is_ended_and_its_machine_left_alon
         world.clouds["red"].offers = tuple(offers)
         (name,) = world.launch()
         world.tick()
-        world.reconciler.mark_failed(name, "CUDA driver version is insufficient")
+        world.reconciler.reports.failed(name, "CUDA driver version is insufficient")
         world.tick(2)
         assert world.machines() == []
         assert world.intent(name).reason == "it reports: CUDA driver version is insufficient"
@@ -302,7 +302,7 @@ def test_a_machine_that_nobody_claims_is_on_the_bill_and_nowhere_else() -> None:
         world.tick(2)
         fleet = world.reconciler.fleet()
         assert fleet["spending"]["scopes"]["blue"]["burn_usd_per_hour"] == 3.6
-        assert world.reconciler.nodes() == []
+        assert world.reconciler.demand.nodes() == []
         world.tick(10)
         (stray,) = world.reconciler.fleet()["instances"]
         assert (stray["node_type"], stray["state"], stray["cloud"]) == ("unclaimed machine", "ended", "blue")
@@ -320,7 +320,7 @@ def test_a_machine_that_comes_back_is_billed_once_for_each_of_its_seconds() -> N
         for _ in range(2):
             cloud.alive.clear()
             world.tick(round(POLICY.list_lag_s) + 20)
-            assert world.reconciler.nodes() == []
+            assert world.reconciler.demand.nodes() == []
             cloud.alive[machine.instance_id] = machine
             cloud.faults.append(Fault.TERMINATE_IGNORED)
             world.tick(1)
@@ -339,7 +339,7 @@ def test_an_hours_budget_bounds_what_runs_and_the_rest_waits_with_the_reason() -
         assert "the budget of 1.75 USD per hour for all clouds leaves no room" in world.intent(waiting).reason
         assert world.events().count("leaves no room") == 1, "the same reason was written again and again"
         assert "1.48 of the 1.75 USD per hour for all clouds are used" in world.events()
-        world.reconciler.terminate([name for name in names if name != waiting][:1], "idle")
+        world.reconciler.demand.terminate([name for name in names if name != waiting][:1], "idle")
         world.tick(3)
         assert bought_from(world, waiting) == "red"
 
@@ -349,7 +349,7 @@ def test_ending_and_unseen_machines_keep_their_place_in_the_budget() -> None:
         (first,) = world.launch()
         world.tick(2)
         world.clouds["red"].faults.extend([Fault.TERMINATE_IGNORED] * 5)
-        world.reconciler.terminate([first], "idle")
+        world.reconciler.demand.terminate([first], "idle")
         (second,) = world.launch()
         world.tick(5)
         assert world.state(second) is IntentState.WANTED
@@ -365,7 +365,7 @@ def test_a_days_budget_stops_buying_and_drains_if_configured(drain: bool) -> Non
     with world_of(budgets=Budgets(Budget(per_day_usd=1.0, drain=drain))) as world:
         (name,) = world.launch()
         world.tick()
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         world.tick(500, advance_s=10.0)
         spent = world.cloud.bill_usd()
         if drain:
@@ -378,7 +378,7 @@ def test_a_days_budget_stops_buying_and_drains_if_configured(drain: bool) -> Non
         world.tick(3)
         assert world.state(second) is IntentState.WANTED
         assert "1 USD per day" in world.intent(second).reason
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
         world.tick(3)
         world.now += 86400.0
         world.tick(2)
@@ -389,9 +389,9 @@ def test_what_was_spent_before_a_restart_counts() -> None:
     with world_of(budgets=Budgets(Budget(per_day_usd=0.3))) as world:
         (name,) = world.launch()
         world.tick()
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         world.tick(130, advance_s=10.0)
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
         world.tick(3)
         world.restart()
         (second,) = world.launch()
@@ -403,17 +403,17 @@ def test_of_two_candidates_the_first_to_join_stays_and_the_other_is_ended() -> N
     with world_of(replace(GPU, race=True)) as world:
         world.clouds["blue"].boot_s, world.clouds["red"].boot_s = 10.0, 40.0
         (name,) = world.launch()
-        assert [i.name for i in world.reconciler.nodes()] == [name]
+        assert [i.name for i in world.reconciler.demand.nodes()] == [name]
         world.tick(3)
         assert sorted(m.cloud for m in world.machines()) == ["blue", "red"]
         world.tick(10)
         world.join_what_booted()
-        (node,) = world.reconciler.nodes()
+        (node,) = world.reconciler.demand.nodes()
         assert (node.rival_of, node.cloud) == (name, "blue")
         world.tick(3)
         assert [m.cloud for m in world.machines()] == ["blue"]
         assert world.intent(name).reason == f"{node.name} joined first"
-        world.reconciler.terminate([node.name], "idle")
+        world.reconciler.demand.terminate([node.name], "idle")
         world.tick(3)
         assert world.machines() == []
         assert world.ledger.live() == []
@@ -423,7 +423,7 @@ def test_a_race_given_up_ends_both() -> None:
     with world_of(replace(GPU, race=True)) as world:
         (name,) = world.launch()
         world.tick(3)
-        world.reconciler.terminate([name], "no more work")
+        world.reconciler.demand.terminate([name], "no more work")
         world.tick(12)
         assert world.machines() == []
         assert world.ledger.live() == []
@@ -434,7 +434,7 @@ def test_when_one_candidate_breaks_the_other_takes_its_place() -> None:
         world.clouds["red"].faults.append(Fault.CREATED_BROKEN)
         (name,) = world.launch()
         world.tick(4)
-        (node,) = world.reconciler.nodes()
+        (node,) = world.reconciler.demand.nodes()
         assert (node.rival_of, node.cloud) == (name, "blue")
         world.tick(20)
         world.join_what_booted()
@@ -459,7 +459,7 @@ def test_a_machine_that_is_given_up_does_not_wait_for_the_next_listing_in_turn()
     with world_of(pace=Pace({"red": 30.0, "blue": 30.0})) as world:
         (name,) = world.launch()
         world.tick(10)
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
         world.tick()
         assert world.machines() == []
         world.tick(2)
@@ -481,10 +481,10 @@ def test_a_boot_phase_is_shown_and_kept() -> None:
     with world_of() as world:
         (name,) = world.launch()
         world.tick(4)
-        world.reconciler.mark_phase(name, "image up")
+        world.reconciler.reports.phase(name, "image up")
         (view,) = world.reconciler.fleet()["instances"]
         assert view["phases"] == {"image up": 4.0}
         assert view["phase"] == "its machine boots and joins (so far: image up)"
         world.tick(4)
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         assert world.intent(name).phases.keys() == {"image up", "Ray up"}

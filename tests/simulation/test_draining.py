@@ -23,10 +23,10 @@ def work_until_it_drains(world: World) -> str:
     """A machine that has work without an end; returns its name once it is to take no more."""
     (name,) = world.launch()
     world.tick()
-    world.reconciler.mark_joined(name)
+    world.reconciler.reports.joined(name)
     while DRAINING not in world.intent(name).phases:
         assert world.now < 1_000_000.0 + 6000, "it was never told"
-        world.reconciler.observe({name: WORKS})
+        world.reconciler.activities.observe({name: WORKS})
         world.tick(advance_s=5.0)
     return name
 
@@ -34,10 +34,10 @@ def work_until_it_drains(world: World) -> str:
 def test_work_that_ends_in_time_is_not_cut_off(world: World) -> None:
     name = work_until_it_drains(world)
     assert world.state(name) is IntentState.BOUGHT
-    world.reconciler.observe({name: WORKS})
+    world.reconciler.activities.observe({name: WORKS})
     world.tick(50)
     assert len(world.machines()) == 1
-    world.reconciler.observe({name: IDLE})
+    world.reconciler.activities.observe({name: IDLE})
     world.tick(3)
     assert world.machines() == []
     ended = world.intent(name)
@@ -51,7 +51,7 @@ def test_work_without_an_end_is_cut_off_at_the_bound_and_within_the_limit(world:
     told_at = world.intent(name).phases[DRAINING]
     while world.machines():
         assert world.now - told_at < POLICY.drain_s + 10
-        world.reconciler.observe({name: WORKS})
+        world.reconciler.activities.observe({name: WORKS})
         world.tick()
     assert world.now - told_at >= POLICY.drain_s
     world.tick(2)
@@ -78,10 +78,10 @@ def test_a_cloud_whose_clock_is_off_ends_no_machine_early_and_changes_no_bill(sk
         (name,) = world.launch()
         world.tick(int(POLICY.join_timeout_s) - 5)
         assert world.state(name) is IntentState.BOUGHT
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         world.tick(60)
         assert len(world.machines()) == 1
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
         world.tick(3)
         (billed_s,) = world.cloud.billed_s.values()
         assert world.intent(name).billed_s(world.now) == pytest.approx(billed_s, abs=2.5)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from autoscaler.clouds.fake import Fault
 from autoscaler.errors import KeyRefused, RequestRefused
 from autoscaler.fleet.ledger import Ledger, intents
 from autoscaler.fleet.measures import Measures, cause_of
-from autoscaler.types import IntentState, NodeType
+from autoscaler.types import Intent, IntentState, NodeType
 from cluster.storage.database import open_engine
 from tests.simulation.world import World
 
@@ -56,13 +57,13 @@ def test_a_cold_start_is_told_phase_by_phase_and_adds_up(world: World, told: Cou
     (name,) = world.launch()
     world.now += 2
     world.tick(20)
-    world.reconciler.mark_phase(name, "image up", ago_s=1.5)
-    world.reconciler.mark_phase(name, "joined")
+    world.reconciler.reports.phase(name, "image up", ago_s=1.5)
+    world.reconciler.reports.phase(name, "joined")
     world.now += 3
-    world.reconciler.mark_joined(name)
+    world.reconciler.reports.joined(name)
     world.now += 4
-    world.reconciler.mark_phase(name, "model loaded")
-    world.reconciler.mark_phase(name, "draining")
+    world.reconciler.reports.phase(name, "model loaded")
+    world.reconciler.reports.phase(name, "draining")
     assert told.phases["image up"], "before the node is up, nothing can be said of the order"
     assert {phase: len(said) for phase, said in told.phases.items()} == dict.fromkeys(told.phases, 1)
     assert set(told.phases) == {"bought", "image up", "joined", "Ray up", "model loaded"}
@@ -74,9 +75,9 @@ def test_a_cold_start_is_told_phase_by_phase_and_adds_up(world: World, told: Cou
 def test_outcomes_and_causes(world: World, told: Counted) -> None:
     joined, broken = world.launch(2)
     world.tick(20)
-    world.reconciler.mark_joined(joined)
-    world.reconciler.mark_failed(broken, "no CUDA")
-    world.reconciler.terminate([joined], "idle")
+    world.reconciler.reports.joined(joined)
+    world.reconciler.reports.failed(broken, "no CUDA")
+    world.reconciler.demand.terminate([joined], "idle")
     world.tick(3)
     assert told.outcomes == {"ended": 1, "broken": 1}
     world.now += 120  # the broken machine's offer rests
@@ -85,7 +86,7 @@ def test_outcomes_and_causes(world: World, told: Counted) -> None:
     world.tick()
     world.cloud.faults.append(Fault.KEY_REFUSED)
     world.tick()
-    world.reconciler.terminate([unused], "no more work")
+    world.reconciler.demand.terminate([unused], "no more work")
     world.tick(2)
     assert told.causes == {"no_capacity": 1, "key_refused": 1}
     assert told.outcomes["unused"] == 1
@@ -100,7 +101,7 @@ def test_what_is_billed_only_grows_and_is_what_the_cloud_bills(world: World, tol
         for _second in range(30):
             world.tick()
             seen.append(sum(world.reconciler.billed_s().values()))
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
         world.tick(3)
         seen.append(sum(world.reconciler.billed_s().values()))
     assert seen == sorted(seen)
@@ -113,7 +114,7 @@ def test_an_instance_that_does_not_end_says_for_how_long(world: World) -> None:
     (name,) = world.launch()
     world.tick(20)
     world.cloud.faults.extend([Fault.TERMINATE_IGNORED] * 50)
-    world.reconciler.terminate([name], "idle")
+    world.reconciler.demand.terminate([name], "idle")
     world.tick(30)
     assert world.state(name) is IntentState.ENDING
     (view,) = world.reconciler.fleet()["instances"]
@@ -134,12 +135,13 @@ def test_a_ledger_of_an_older_version_gets_the_new_column() -> None:
     engine = open_engine("sqlite://")
     ledger = Ledger(engine, lambda: 5.0)
     ledger.create_tables()
-    ledger.want("c1-gpu-00000000", "gpu", {}, "why")
+    ledger.write([Intent("c1-gpu-00000000", "gpu", IntentState.WANTED, 5.0)])
     with engine.begin() as connection:
         connection.exec_driver_sql(f"ALTER TABLE {intents.name} DROP COLUMN ending_at")
     for _start in range(2):
         ledger.create_tables()
     (intent,) = ledger.live()
     assert intent.ending_at is None
-    assert ledger.change(intent, "it is to end", ending_at=7.0).ending_at == 7.0
+    ledger.write([replace(intent, ending_at=7.0)])
+    assert [intent.ending_at for intent in ledger.live()] == [7.0]
     engine.dispose()

@@ -25,21 +25,20 @@ def world() -> Iterator[World]:
 def test_a_launch_is_bought_once_and_costs_what_the_cloud_bills(world: World) -> None:
     (name,) = world.launch()
     world.tick(30)
-    world.reconciler.mark_joined(name)
+    world.reconciler.reports.joined(name)
     world.tick(30)
     assert world.cloud.created == 1
     assert world.state(name) is IntentState.BOUGHT
-    world.reconciler.terminate([name], "idle")
+    world.reconciler.demand.terminate([name], "idle")
     world.tick()
     assert world.machines() == []
-    assert world.state(name) is IntentState.ENDING
     world.tick()
     ended = world.intent(name)
     assert (ended.state, ended.reason) == (IntentState.ENDED, "idle")
     (billed_s,) = world.cloud.billed_s.values()
     assert ended.billed_s(world.now) == pytest.approx(billed_s, abs=TICK_S)
     assert ended.cost_usd(world.now) == pytest.approx(billed_s / 3600 * 0.74, abs=1.001 * TICK_S / 3600 * 0.74)
-    assert world.reconciler.nodes() == []
+    assert world.reconciler.demand.nodes() == []
 
 
 def test_a_purchase_whose_answer_was_lost_is_adopted(world: World) -> None:
@@ -107,7 +106,7 @@ def test_a_termination_is_repeated_until_the_machine_is_gone(world: World, fault
     (name,) = world.launch()
     world.tick(20)
     world.cloud.faults.extend([fault] * 5)
-    world.reconciler.terminate([name], "idle")
+    world.reconciler.demand.terminate([name], "idle")
     world.tick(5)
     assert len(world.machines()) == 1
     assert world.state(name) is IntentState.ENDING
@@ -143,7 +142,7 @@ def test_a_restart_goes_on_where_it_was(world: World, state: IntentState) -> Non
     if state is not IntentState.WANTED:
         world.tick()
     if state is IntentState.ENDING:
-        world.reconciler.terminate([name], "idle")
+        world.reconciler.demand.terminate([name], "idle")
     assert world.state(name) is state
     world.restart()
     world.tick(20)
@@ -162,7 +161,7 @@ def test_what_vanishes_shortly_before_a_restart_is_billed_to_the_first_list_afte
         (name,) = world.launch()
         world.tick(2)
         (machine,) = world.machines()
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         world.cloud.vanish(machine.instance_id)
         world.restart()
         world.tick(2)
@@ -177,7 +176,7 @@ def test_a_repeated_call_gives_the_same_names(world: World) -> None:
     world.restart()
     assert world.launch(2, call_id="c-1") == names
     assert world.launch(1, call_id="c-2")[0] not in names
-    assert world.reconciler.nodes()[0].tags["ray"] == "tag"
+    assert world.reconciler.demand.nodes()[0].tags["ray"] == "tag"
 
 
 def test_a_call_repeated_after_its_failure_is_served(world: World) -> None:
@@ -205,15 +204,15 @@ def test_a_broken_machines_offer_rests(world: World) -> None:
 def test_a_node_busy_with_nothing_is_ended_while_ray_reports_it(world: World) -> None:
     (name,) = world.launch()
     world.tick(5)
-    world.reconciler.mark_joined(name)
+    world.reconciler.reports.joined(name)
     for _ in range(200):
-        world.reconciler.observe({name: Activity(True, ("GPU in use",))})
+        world.reconciler.activities.observe({name: Activity(True, ("GPU in use",))})
         world.tick()
-    world.reconciler.observe({name: Activity(False, ("a forgotten object",))})
+    world.reconciler.activities.observe({name: Activity(False, ("a forgotten object",))})
     world.tick(200)  # Ray is down and reports nothing: unknown is not unused
     assert world.state(name) is IntentState.BOUGHT
     for _ in range(3):
-        world.reconciler.observe({name: Activity(False, ("a forgotten object",))})
+        world.reconciler.activities.observe({name: Activity(False, ("a forgotten object",))})
         world.tick()
     assert world.machines() == []
     assert "a forgotten object" in world.intent(name).reason
@@ -222,8 +221,8 @@ def test_a_node_busy_with_nothing_is_ended_while_ray_reports_it(world: World) ->
 def test_the_fleet_names_what_a_node_is_busy_with(world: World) -> None:
     (name,) = world.launch()
     world.tick(5)
-    world.reconciler.mark_joined(name)
-    world.reconciler.observe({name: Activity(True, ("Resource: GPU currently in use.",))})
+    world.reconciler.reports.joined(name)
+    world.reconciler.activities.observe({name: Activity(True, ("Resource: GPU currently in use.",))})
     (view,) = world.reconciler.fleet()["instances"]
     assert view["phase"] == "a Ray node: GPU in use"
 
@@ -231,7 +230,7 @@ def test_the_fleet_names_what_a_node_is_busy_with(world: World) -> None:
 def test_boots_seen_here_count_more_than_the_clouds_promise(world: World) -> None:
     (first,) = world.launch()
     world.tick(45)
-    world.reconciler.mark_joined(first)
+    world.reconciler.reports.joined(first)
     (second,) = world.launch()
     world.tick()
     assert world.intent(second).usual_boot_s == 45.0
@@ -257,7 +256,7 @@ def test_a_defect_in_one_clouds_client_does_not_stop_the_others(world: World) ->
 def test_one_termination_that_fails_does_not_stop_the_others(world: World) -> None:
     names = world.launch(2)
     world.tick(20)
-    world.reconciler.terminate(names, "idle")
+    world.reconciler.demand.terminate(names, "idle")
     world.cloud.faults.append(Fault.TERMINATE_FAILS)
     world.tick()
     assert len(world.machines()) == 1
@@ -276,7 +275,7 @@ def test_given_up_while_the_outcome_is_unknown_it_is_ended(world: World, fault: 
     world.cloud.faults.append(fault)
     (name,) = world.launch()
     world.tick()
-    world.reconciler.terminate([name], "idle")
+    world.reconciler.demand.terminate([name], "idle")
     world.tick(20)
     assert world.machines() == []
     assert world.state(name) is IntentState.ENDED
@@ -286,7 +285,7 @@ def test_given_up_before_the_cloud_lists_it_the_machine_is_not_forgotten(world: 
     world.cloud.list_lag_s = 5.0
     (name,) = world.launch()
     world.tick()
-    world.reconciler.terminate([name], "idle")
+    world.reconciler.demand.terminate([name], "idle")
     world.tick(3)
     assert world.state(name) is IntentState.ENDING
     world.tick(20)
@@ -311,7 +310,7 @@ def test_a_machine_that_lives_is_shown_however_many_were_wanted_after_it(world: 
     (old,) = world.launch()
     world.tick(2)
     for _ in range(101):
-        world.reconciler.terminate(world.launch(), "no more work")
+        world.reconciler.demand.terminate(world.launch(), "no more work")
     world.tick(2)
     shown = world.reconciler.fleet()["instances"]
     assert [(i["name"], i["state"]) for i in shown if i["state"] != "ended"] == [(old, "bought")]

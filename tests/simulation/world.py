@@ -11,15 +11,21 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.fake import Provider
 from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.decisions.decide import Policy
+from autoscaler.fleet.journal import Journal
+from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace, Rules, Spec
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, NodeType, Offer
 from cluster.storage.database import open_engine
+from tests.support.ledger_faults import LedgerFaults
 
 TICK_S = 1.0
-POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0)
+# Ray says nothing of its nodes here, unless a test does.
+POLICY = Policy(
+    list_lag_s=10.0, join_timeout_s=600.0, max_age_s=6 * 3600.0, cool_down_s=60.0, silent_limit_s=float("inf")
+)
 PACE = Pace({})
 
 
@@ -38,6 +44,7 @@ class World:
         self._engine: Engine = open_engine("sqlite://")
         self.ledger = Ledger(self._engine, self.clock)
         self.ledger.create_tables()
+        self.ledger_faults = LedgerFaults(self._engine)
         self._runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.restart()
 
@@ -62,7 +69,9 @@ class World:
     def use(self, clouds: Mapping[str, CloudProvider], types: Sequence[NodeType], **options: Any) -> None:
         """Reconcile these clouds with these node types from now on."""
         options = {"policy": POLICY} | self.options | options
-        self.reconciler = Reconciler("c1", types, clouds, self.ledger, self.clock, equip, **options)
+        measures, tell = options.pop("measures", None), options.pop("tell", lambda _name, _reason: False)
+        launches = Launches(Journal(self.ledger, self.clock), self.clock, measures)
+        self.reconciler = Reconciler(Spec("c1", types, equip), clouds, launches, Rules(**options), tell)
 
     def clock(self) -> float:
         """Unix seconds."""
@@ -83,16 +92,16 @@ class World:
 
     def launch(self, count: int = 1, node_type: str = "gpu", call_id: str = "") -> list[str]:
         self.calls += 1
-        return self.reconciler.launch(node_type, count, {"ray": "tag"}, call_id or f"call-{self.calls}")
+        return self.reconciler.demand.launch(node_type, count, {"ray": "tag"}, call_id or f"call-{self.calls}")
 
     def join_what_booted(self) -> None:
         """Machines that run become Ray nodes, but for dead ones and those that are refused."""
         for cloud in self.clouds.values():
             for instance in list(cloud.alive.values()):
-                intent = self.reconciler.find(instance.name)
+                intent = self.reconciler.demand.find(instance.name)
                 runs = cloud.as_of_now(instance).status is InstanceStatus.RUNNING
                 if runs and instance.instance_id not in cloud.dead and intent and intent.state is IntentState.BOUGHT:
-                    self.reconciler.mark_joined(instance.name)
+                    self.reconciler.reports.joined(instance.name)
 
     def intent(self, name: str) -> Intent:
         return next(i for i in self.ledger.recent() if i.name == name)

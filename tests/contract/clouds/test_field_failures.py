@@ -17,9 +17,11 @@ import pytest
 from autoscaler.decisions.budget import Spending
 from autoscaler.decisions.decide import Policy
 from autoscaler.fakes.faults import Answer, Fault
+from autoscaler.fleet.journal import Journal
+from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace, Rules, Spec
 from autoscaler.types import Equipment, Intent, IntentState, NodeType, Trust
 from cluster.storage.database import open_engine
 from tests.support.clouds.providers import CLUSTER, RENTED, Rented, rented
@@ -52,14 +54,14 @@ class World:
             self.cloud.clock.now += 1.0
 
     def launch(self) -> str:
-        (name,) = self.reconciler.launch("gpu", 1, {"ray": "tag"}, f"call-{next(self.calls)}")
+        (name,) = self.reconciler.demand.launch("gpu", 1, {"ray": "tag"}, f"call-{next(self.calls)}")
         return name
 
     def joined(self) -> str:
         """A launch whose machine has become a Ray node."""
         name = self.launch()
         self.tick(3)
-        self.reconciler.mark_joined(name)
+        self.reconciler.reports.joined(name)
         return name
 
     def intent(self, name: str) -> Intent:
@@ -79,7 +81,7 @@ class World:
         return "\n".join(event["sentence"] for event in self.ledger.recent_events(200))
 
     def spending(self) -> Spending:
-        return self.reconciler.purchasing.spendings()[self.cloud.provider.name]
+        return self.reconciler.spendings()[self.cloud.provider.name]
 
     def creations(self) -> int:
         return self.cloud.calls("create")
@@ -88,7 +90,9 @@ class World:
 def reconciler(cloud: Rented, ledger: Ledger, node_type: NodeType) -> Reconciler:
     providers = {cloud.provider.name: cloud.provider}
     pace = Pace({}, patience_s=10.0, call_timeout_s=4.0, purchase_timeout_s=4.0, offers_fresh_s=1.0)
-    return Reconciler(CLUSTER, [node_type], providers, ledger, cloud.clock, lambda *_: EQUIPMENT, POLICY, pace=pace)
+    spec = Spec(CLUSTER, [node_type], lambda *_: EQUIPMENT)
+    launches = Launches(Journal(ledger, cloud.clock), cloud.clock)
+    return Reconciler(spec, providers, launches, Rules(POLICY, pace=pace))
 
 
 def made(name: str, folder: Path, **behaviour: Any) -> Iterator[World]:
@@ -217,7 +221,7 @@ def test_f09_what_vanishes_is_dropped_and_its_account_is_closed(world: World) ->
     world.tick(20)
     world.cloud.fail("F9")
     world.tick(2)
-    assert world.reconciler.nodes() == []
+    assert world.reconciler.demand.nodes() == []
     intent = world.intent(name)
     assert intent.state is IntentState.ENDED
     assert intent.ended_at is not None
@@ -231,7 +235,7 @@ def test_f10_what_does_not_end_counts_as_billed_until_a_good_list_omits_it(world
     name = world.joined()
     for _ in range(4):
         world.cloud.fail("F10")
-    world.reconciler.terminate([name], "no work")
+    world.reconciler.demand.terminate([name], "no work")
     world.tick(2)
     assert world.state(name) is IntentState.ENDING
     assert world.billing() == [name]
@@ -251,7 +255,7 @@ def test_f11_a_conflict_while_provisioning_is_tried_again_until_it_is_gone(runpo
     runpod.cloud.fail("F11")
     name = runpod.launch()
     runpod.tick(2)
-    runpod.reconciler.terminate([name], "no work")
+    runpod.reconciler.demand.terminate([name], "no work")
     runpod.tick(5)
     assert runpod.billing() == [name]
     assert "409" in runpod.degraded()
@@ -380,16 +384,14 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
         need = NodeType("gpu", {"GPU": 1}, max_count=4, clouds=("runpod", "vastai"), trust=Trust.SECURE)
         clouds = {"runpod": runpod.provider, "vastai": vastai.provider}
         pace = Pace({}, patience_s=0.5, call_timeout_s=1.0)
-        yield Pair(
-            runpod,
-            vastai,
-            Reconciler(CLUSTER, [need], clouds, ledger, vastai.clock, lambda *_: EQUIPMENT, POLICY, pace=pace),
-        )
+        launches = Launches(Journal(ledger, vastai.clock), vastai.clock)
+        spec = Spec(CLUSTER, [need], lambda *_: EQUIPMENT)
+        yield Pair(runpod, vastai, Reconciler(spec, clouds, launches, Rules(POLICY, pace=pace)))
     engine.dispose()
 
 
 def test_f25_f26_f27_f28_two_healthy_clouds_compete(pair: Pair) -> None:
-    (name,) = pair.reconciler.launch("gpu", 1, {}, "call")
+    (name,) = pair.reconciler.demand.launch("gpu", 1, {}, "call")
     pair.tick(3)
     assert pair.billing() == {"runpod": [name], "vastai": []}
 
@@ -400,11 +402,11 @@ def test_f25_f26_f27_f28_one_cloud_in_trouble_leaves_the_other_working(pair: Pai
         pair.runpod.account.faults.add(Fault(on="list", hang_s=60.0, times=99))
     else:
         pair.runpod.fail(failure)
-    (name,) = pair.reconciler.launch("gpu", 1, {}, "call")
+    (name,) = pair.reconciler.demand.launch("gpu", 1, {}, "call")
     pair.tick(3)
     assert pair.billing() == {"runpod": [], "vastai": [name]}
     assert "runpod" in pair.reconciler.fleet()["degraded"]
-    pair.reconciler.terminate([name], "no work")
+    pair.reconciler.demand.terminate([name], "no work")
     pair.tick(2)
     assert pair.billing() == {"runpod": [], "vastai": []}
 
@@ -434,7 +436,7 @@ def test_f31_machines_with_similar_names_are_never_touched(world: World, name: s
     if name or world.cloud.provider.name == "vastai":
         world.cloud.create(name, world.node_type)
     own = world.joined()
-    world.reconciler.terminate([own], "no work")
+    world.reconciler.demand.terminate([own], "no work")
     world.tick(20)
     assert world.state(own) is IntentState.ENDED
     assert own not in world.billing()
@@ -478,7 +480,7 @@ def test_v02_all_pages_are_seen(vastai: World) -> None:
 def test_v03_a_refused_key_is_not_taken_for_gone(vastai: World) -> None:
     name = vastai.joined()
     vastai.cloud.fail("V3")
-    vastai.reconciler.terminate([name], "no work")
+    vastai.reconciler.demand.terminate([name], "no work")
     vastai.tick(1)
     assert vastai.state(name) is IntentState.ENDING
     assert "auth_error" in vastai.degraded()

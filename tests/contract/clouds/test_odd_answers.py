@@ -184,7 +184,7 @@ def test_f44_odd_rows_disable_nothing(world: World, failure: str) -> None:
     world.tick(20)
     assert sorted(world.billing()) == sorted([first, second])
     assert ("cannot read" in world.degraded()) == (failure in ("F44", "F44-types"))
-    world.reconciler.terminate([first], "no work")
+    world.reconciler.demand.terminate([first], "no work")
     world.tick(20)
     assert world.billing() == [second]
     assert world.state(first) is IntentState.ENDED
@@ -315,9 +315,9 @@ def test_f49_a_list_is_unknown_when_its_envelope_is(tmp_path: Path, name: str, b
 
 def test_v09_an_instance_that_was_destroyed_is_closed_though_the_list_says_null(vastai: World) -> None:
     name = vastai.joined()
-    vastai.reconciler.terminate([name], "no work")
+    vastai.reconciler.demand.terminate([name], "no work")
     vastai.cloud.fail("V9")
-    vastai.reconciler.terminate([name], "no work")
+    vastai.reconciler.demand.terminate([name], "no work")
     for _ in range(40):
         vastai.tick(1)
         if vastai.billing() == []:

@@ -11,9 +11,11 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.registry import load_provider
 from autoscaler.decisions.decide import Policy
 from autoscaler.fakes.serving import KEY
+from autoscaler.fleet.journal import Journal
+from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
-from autoscaler.fleet.watch import Pace
+from autoscaler.fleet.spec import Pace, Rules, Spec
 from autoscaler.names import new_cluster_id
 from autoscaler.types import Equipment, IntentState, NodeType
 from cluster.orchestrator.sweep import sweep
@@ -36,7 +38,7 @@ class Installation:
     reconciler: Reconciler
 
     def launch(self, node_type: str = "gpu") -> str:
-        (name,) = self.reconciler.launch(node_type, 1, {}, f"call-{len(self.ledger.recent())}")
+        (name,) = self.reconciler.demand.launch(node_type, 1, {}, f"call-{len(self.ledger.recent())}")
         return name
 
 
@@ -70,12 +72,11 @@ def installed(cloud: Rented, cluster_id: str) -> Installation:
     types = [NodeType(name, {"GPU": 1}, max_count=2, clouds=(own.name,)) for name in ("gpu", "staging-gpu")]
     pace = Pace({}, patience_s=10.0, call_timeout_s=4.0)
     clouds = {own.name: own}
-    return Installation(
-        cluster_id,
-        own,
-        ledger,
-        Reconciler(cluster_id, types, clouds, ledger, cloud.clock, lambda *_: Equipment(), POLICY, pace=pace),
+    spec, launches = (
+        Spec(cluster_id, types, lambda *_: Equipment()),
+        Launches(Journal(ledger, cloud.clock), cloud.clock),
     )
+    return Installation(cluster_id, own, ledger, Reconciler(spec, clouds, launches, Rules(POLICY, pace=pace)))
 
 
 @pytest.fixture(params=RENTED)
@@ -97,7 +98,7 @@ def test_each_ends_its_own_machines_only(shared: Account) -> None:
     theirs = [shared.second.launch(), shared.second.launch("staging-gpu")]
     shared.tick(15)
     assert shared.billing() == {*ours, *theirs}
-    shared.first.reconciler.terminate(ours, "no work")
+    shared.first.reconciler.demand.terminate(ours, "no work")
     shared.tick(15)
     assert shared.billing() == set(theirs)
     assert {intent.state for intent in shared.first.ledger.recent()} == {IntentState.ENDED}

@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine, inspect, make_url, text
 
 from autoscaler.fleet.ledger import Ledger
+from autoscaler.types import Intent, IntentState
 from cluster.storage.backup import BackupError, Backups, main
 from serve_apps.store.tables import metadata
 from tests.support.manifests import K8S, containers, pod_templates, render
@@ -72,7 +73,8 @@ def test_what_was_backed_up_last_night_is_there_again(
     metadata.create_all(engine)
     ledger = Ledger(engine, lambda: 1000.0)
     ledger.create_tables()
-    wanted = ledger.want("aima-gpu-00000001", "gpu", {"ray-launch-request": "r-1"}, "a wish")
+    wanted = Intent("aima-gpu-00000001", "gpu", IntentState.WANTED, 1000.0, {"ray-launch-request": "r-1"})
+    ledger.write([wanted])
     tables = inspect(engine).get_table_names()
     dump, fetched = tmp_path / "a.dump", tmp_path / "b.dump"
     overlay, restore = K8S / "overlays" / "ionos", K8S / "jobs" / "restore"

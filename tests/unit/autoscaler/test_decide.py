@@ -115,7 +115,27 @@ def test_a_purchase_of_unknown_outcome_is_adopted_by_its_name() -> None:
 
 @pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])
 def test_without_a_listing_nothing_is_done_in_that_cloud(state: IntentState) -> None:
-    assert commands([intent(state=state, age_s=1e6)], red=None) == []
+    assert commands([intent(state=state)], red=None) == []
+
+
+def test_a_machine_whose_id_is_known_is_bounded_in_time_without_a_listing() -> None:
+    (late,) = commands([intent(age_s=601.0)], red=None)
+    assert isinstance(late, Terminate)
+    assert (late.instance.instance_id, late.reason) == ("i-a", "it did not join within 600 s")
+    joined = intent(age_s=3601.0, joined_at=NOW - 3000.0)
+    (old,) = commands([joined], red=None)
+    assert isinstance(old, Terminate)
+    assert "maximum age" in old.reason
+
+
+def test_a_node_that_ray_does_not_name_ends_sooner_while_ray_speaks_of_others() -> None:
+    node = intent(joined_at=NOW - 90.0)
+    for ray_speaks, limit_s in ((True, POLICY.unreported_limit_s), (False, POLICY.silent_limit_s)):
+        within, beyond = (NOW - limit_s, ray_speaks), (NOW - limit_s - 1, ray_speaks)
+        assert commands([node], red=[machine()], unreported={"a": within}) == []
+        (command,) = commands([node], red=[machine()], unreported={"a": beyond})
+        assert isinstance(command, Terminate)
+        assert "Ray" in command.reason
 
 
 @pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])

@@ -1,14 +1,17 @@
 """The record that outlives the process."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from autoscaler.fleet.ledger import Ledger
+from autoscaler.fleet.journal import Journal
+from autoscaler.fleet.launches import Launches
+from autoscaler.fleet.ledger import Event, Ledger
 from autoscaler.fleet.sentences import SENTENCE_BYTES
-from autoscaler.types import IntentState
+from autoscaler.types import Intent, IntentState
 from cluster.storage.database import open_engine
 
 
@@ -39,82 +42,77 @@ def ledger(engine: Engine, clock: Clock) -> Ledger:
     return ledger
 
 
+def wanted(name: str, at: float = 1000.0) -> Intent:
+    return Intent(name, "gpu", IntentState.WANTED, at, {"ray-tag": "value"})
+
+
 def test_what_is_written_is_read_by_another_ledger(ledger: Ledger, engine: Engine, clock: Clock) -> None:
-    wanted = ledger.want("a", "gpu", {"ray-tag": "value"}, "asked for")
-    assert (wanted.state, wanted.wanted_at) == (IntentState.WANTED, 1000.0)
-    bought = ledger.change(wanted, "bought", state=IntentState.BOUGHT, cloud="red", instance_id="i-1", bought_at=1001.5)
+    ledger.write([wanted("a")], [Event(1000.0, "a", "asked for")])
+    bought = replace(wanted("a"), state=IntentState.BOUGHT, cloud="red", instance_id="i-1", bought_at=1001.5)
+    ledger.write([bought], [Event(1001.5, "a", "bought")])
     again = Ledger(engine, clock)
     again.create_tables()
-    assert again.live() == [bought]
-    assert again.recent() == [bought]
+    assert again.live() == again.recent() == list(again.read().live) == [bought]
+    assert [event.sentence for event in again.read().events] == ["asked for", "bought"]
 
 
-def test_live_leaves_out_what_is_over_and_is_oldest_first(ledger: Ledger, clock: Clock) -> None:
-    for state in IntentState:
-        clock.now += 1
-        ledger.change(ledger.want(state.value, "gpu", {}, "asked for"), "changed", state=state)
+def test_live_leaves_out_what_is_over_and_is_oldest_first(ledger: Ledger) -> None:
+    ledger.write([replace(wanted(state.value, 1000.0 + n), state=state) for n, state in enumerate(IntentState)])
     assert [i.name for i in ledger.live()] == ["wanted", "buying", "bought", "ending"]
     assert [i.name for i in ledger.recent(2)] == ["ended", "failed"]
 
 
-def test_every_change_leaves_a_sentence(ledger: Ledger, clock: Clock) -> None:
-    intent = ledger.want("a", "gpu", {}, "first")
-    for sentence in ("second", "third"):
-        clock.now += 1
-        ledger.change(intent, sentence)
-    assert ledger.recent_events(2) == [
-        {"at": 1001.0, "name": "a", "sentence": "second"},
-        {"at": 1002.0, "name": "a", "sentence": "third"},
-    ]
-
-
-def test_the_usual_boot_is_the_median_of_the_last_twenty_in_that_cloud(ledger: Ledger, clock: Clock) -> None:
-    assert ledger.usual_boot_s("red") is None
-
-    def joined(name: str, cloud: str, boot_s: float) -> None:
-        clock.now += 1
-        intent = ledger.want(name, "gpu", {}, "asked for")
-        ledger.change(intent, "joined", cloud=cloud, joined_at=clock.now + boot_s)
-
-    joined("old", "red", 9999.0)
-    for k in range(20):
-        joined(f"r{k}", "red", 10.0 + k)
-    joined("b", "blue", 500.0)
-    ledger.change(ledger.want("never", "gpu", {}, "asked for"), "bought", cloud="red")
-    assert ledger.usual_boot_s("red") == pytest.approx(19.5)
-    assert ledger.usual_boot_s("blue") == pytest.approx(500.0)
-
-
-def test_the_cost_runs_from_the_purchase_to_the_proof_of_the_end(ledger: Ledger) -> None:
-    wanted = ledger.want("a", "gpu", {}, "asked for")
-    assert wanted.cost_usd(5000.0) == 0.0
-    bought = ledger.change(wanted, "bought", state=IntentState.BOUGHT, price_usd_per_hour=3.6, bought_at=1010.0)
-    assert bought.cost_usd(1110.0) == pytest.approx(0.1)
-    ended = ledger.change(bought, "gone", state=IntentState.ENDED, ended_at=1210.0)
-    assert ended.cost_usd(9999.0) == pytest.approx(0.2)
-    unclear = ledger.change(wanted, "unclear", state=IntentState.ENDING, price_usd_per_hour=3.6, buying_at=1000.0)
-    assert unclear.billed_s(1050.0) == pytest.approx(50.0)
-
-
 def test_what_a_machine_says_is_kept_as_one_short_line(ledger: Ledger) -> None:
     said = "CUDA error\n2026-11-30 error: forged \x1b[2J" + "x" * 100_000
-    changed = ledger.change(ledger.want("a", "gpu", {}, "asked for"), said, reason=said)
-    ledger.note("n" * 10_000 + "\n", said)
-    assert changed.name == "a"
+    ledger.write([replace(wanted("a"), reason=said)], [Event(1.0, "a", said), Event(2.0, "n" * 10_000 + "\n", said)])
     kept = [event["sentence"] for event in ledger.recent_events(2)] + [ledger.live()[0].reason]
     assert all(text.isprintable() and len(text.encode()) <= 2 * SENTENCE_BYTES for text in kept)
     assert len(ledger.recent_events(1)[0]["name"]) <= 128
 
 
-def test_old_sentences_go_and_launches_stay(
-    ledger: Ledger, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_old_sentences_go_and_launches_stay(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autoscaler.fleet.ledger.EVENT_ROWS", 600)
-    wanted = ledger.want("a", "gpu", {}, "asked for")
-    for number in range(1200):
-        ledger.note("overlay", f"{number} " + "x" * 100_000)
+    ledger.write([wanted("a")])
+    for number in range(0, 1200, 10):
+        ledger.write([], [Event(1.0, "overlay", f"{n} " + "x" * 100_000) for n in range(number, number + 10)])
     events = ledger.recent_events(10_000)
     assert events[-1]["sentence"].startswith("1199 ")
     assert 600 <= len(events) <= 600 + 500
-    assert ledger.live() == [wanted]
+    assert ledger.live() == [wanted("a")]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 8 * 1024**2
+
+
+def joined(name: str, cloud: str, at: float, boot_s: float) -> Intent:
+    return replace(
+        wanted(name, at), state=IntentState.ENDED, cloud=cloud, bought_at=at, joined_at=at + boot_s, ended_at=at + 5000
+    )
+
+
+def test_the_usual_boot_is_the_median_of_the_last_twenty_in_that_cloud(ledger: Ledger, clock: Clock) -> None:
+    ledger.write([joined("old", "red", 1.0, 9999.0), joined("b", "blue", 2.0, 500.0)])
+    ledger.write([joined(f"r{k}", "red", 10.0 + k, 10.0 + k) for k in range(20)])
+    ledger.write([replace(wanted("never", 900.0), state=IntentState.BOUGHT, cloud="red", bought_at=900.0)])
+    launches = Launches(Journal(ledger, clock), clock)
+    assert launches.usual_boot_s("red") == pytest.approx(19.5)
+    assert launches.usual_boot_s("blue") == pytest.approx(500.0)
+    assert launches.usual_boot_s("green") is None
+
+
+def test_a_new_process_knows_this_months_bills_and_all_billed_seconds(ledger: Ledger, clock: Clock) -> None:
+    month_s = 31 * 86_400.0
+    clock.now = 1.5 * month_s  # the second month since 1970
+    for number, ended_at in enumerate((100.0, month_s + 1800.0, 1.4 * month_s)):
+        over = replace(joined(f"a{number}", "red", ended_at - 3600.0, 10.0), ended_at=ended_at, price_usd_per_hour=1.0)
+        ledger.write([over])
+    launches = Launches(Journal(ledger, clock), clock)
+    assert launches.spent_usd(month_s) == {"red": pytest.approx(1.5)}
+    assert launches.billed_s() == {("red", "gpu"): pytest.approx(3 * 3600.0)}
+
+
+def test_the_cost_runs_from_the_purchase_to_the_proof_of_the_end() -> None:
+    assert wanted("a").cost_usd(5000.0) == 0.0
+    bought = replace(wanted("a"), state=IntentState.BOUGHT, price_usd_per_hour=3.6, bought_at=1010.0)
+    assert bought.cost_usd(1110.0) == pytest.approx(0.1)
+    assert replace(bought, state=IntentState.ENDED, ended_at=1210.0).cost_usd(9999.0) == pytest.approx(0.2)
+    unclear = replace(wanted("a"), state=IntentState.ENDING, price_usd_per_hour=3.6, buying_at=1000.0)
+    assert unclear.billed_s(1050.0) == pytest.approx(50.0)

@@ -5,7 +5,7 @@ import pytest
 from cluster.config.schema import ScalingSettings, Settings
 from cluster.config.state_directory import ClusterCard, StateDir
 from cluster.orchestrator.join_tokens import TOKEN_LIFETIME_S, Joins, Refused
-from cluster.orchestrator.process import Orchestrator
+from cluster.orchestrator.orchestrator import Orchestrator
 
 
 class Clock:
@@ -46,7 +46,7 @@ def test_a_machine_that_boots_as_slowly_as_it_may_still_gets_in(
 ) -> None:
     """By the orchestrator's own tokens: the purchase has taken its minute first."""
     clock, state = Clock(), StateDir(tmp_path)
-    monkeypatch.setattr("cluster.orchestrator.process.SteadyClock", lambda kept: clock)
+    monkeypatch.setattr("cluster.orchestrator.orchestrator.SteadyClock", lambda kept: clock)
     state.prepare()
     settings = Settings(state_dir=tmp_path, scaling=ScalingSettings(join_timeout_s=join_timeout_s)).resolved()
     card = ClusterCard("aima-c1", "127.77.0.1", 10_000, "http://127.0.0.1:8000", "http://127.77.0.1:10009", 0.0)

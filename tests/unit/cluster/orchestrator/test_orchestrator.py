@@ -16,7 +16,8 @@ from autoscaler.ray_node_provider import RayNodeProvider
 from autoscaler.types import DRAINING, IntentState
 from cluster.config.schema import Settings
 from cluster.config.state_directory import TOKENS, ClusterCard, StateDir
-from cluster.orchestrator.process import Orchestrator, create_app
+from cluster.orchestrator.api import create_app
+from cluster.orchestrator.orchestrator import Orchestrator
 from cluster.overlay.addresses import node_address
 
 CALLS: dict[str, tuple[str, str, Any]] = {
@@ -58,13 +59,13 @@ def http(orchestrator: Orchestrator) -> Iterator[TestClient]:
 @pytest.fixture
 def name(orchestrator: Orchestrator) -> str:
     """A launch that is wanted."""
-    return orchestrator.reconciler.launch("gpu", 1, {"ray": "tag"}, "call")[0]
+    return orchestrator.reconciler.demand.launch("gpu", 1, {"ray": "tag"}, "call")[0]
 
 
 @pytest.fixture
 def tokens(orchestrator: Orchestrator, name: str) -> dict[str, str]:
     """Every token there is, by whose it is."""
-    joined = orchestrator.reconciler.launch("gpu", 1, {}, "another")[0]
+    joined = orchestrator.reconciler.demand.launch("gpu", 1, {}, "another")[0]
     report = orchestrator.admit(joined, orchestrator.joins.issue(joined))["report_token"]
     own = {"nobody's": "guessed", "join": orchestrator.joins.issue(name), "report": report}
     return own | {each: orchestrator.state.token(each) for each in TOKENS}
@@ -115,7 +116,7 @@ def test_ray_hears_which_node_takes_no_new_work_and_for_how_long(
     http: TestClient, orchestrator: Orchestrator, tokens: dict[str, str], name: str
 ) -> None:
     headers = {"Authorization": f"Bearer {tokens['nodes']}"}
-    orchestrator.reconciler.mark_phase(name, DRAINING, ago_s=30.0)
+    orchestrator.reconciler.reports.phase(name, DRAINING, ago_s=30.0)
     drains = {n["name"]: n["drain"] for n in http.get("/v1/nodes", headers=headers).json()["nodes"]}
     assert [other for other, drain in drains.items() if drain] == [name]
     assert drains[name]["left_s"] == pytest.approx(orchestrator.settings.scaling.drain_s - 30.0, abs=2.0)
@@ -145,7 +146,7 @@ def test_rays_node_provider_and_it_understand_one_another(
     assert set(provider.non_terminated_nodes({})) == {"c1-head", name}
     gcs.remove.assert_called_once_with("id of c1-gpu-01234567", "the machine of c1-gpu-01234567 is gone")
     gcs.drain.assert_not_called()
-    orchestrator.reconciler.mark_phase(name, DRAINING, ago_s=30.0)
+    orchestrator.reconciler.reports.phase(name, DRAINING, ago_s=30.0)
     provider.non_terminated_nodes({})
     (node_id, _reason, deadline_ms), _ = gcs.drain.call_args
     assert node_id == f"id of {name}"
@@ -153,7 +154,7 @@ def test_rays_node_provider_and_it_understand_one_another(
     provider.create_node_with_resources_and_labels({}, {TAG_RAY_USER_NODE_TYPE: "gpu"}, 1, {}, {})
     (other,) = set(provider.non_terminated_nodes({})) - {"c1-head", name}
     provider.terminate_nodes([name, other])
-    launches = {intent.name: intent.state for intent in orchestrator.reconciler.nodes()}
+    launches = {intent.name: intent.state for intent in orchestrator.reconciler.demand.nodes()}
     assert launches == dict.fromkeys((name, other), IntentState.ENDING)
 
 

@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
-from autoscaler.fleet.reconciler import Reconciler
-from cluster.orchestrator.overlay_server import ReconcilerFleet
+from autoscaler.fleet.demand import Demand
+from autoscaler.fleet.reports import Reports
+from cluster.orchestrator.overlay_server import OverlayFleet
 from cluster.overlay.spoke import Spoke
 from cluster.worker.rented_entrypoint import Ending, Rented
 
@@ -34,13 +35,12 @@ class Idle(Rented):
 
 
 class Heard:
-    """The reconciler's ears; it is its own purchasing, too."""
+    """What machines report."""
 
     def __init__(self) -> None:
         self.said: list[tuple[str, ...]] = []
-        self.purchasing = self
 
-    def mark_phase(self, name: str, phase: str, _ago_s: float) -> None:
+    def phase(self, name: str, phase: str, _ago_s: float) -> None:
         self.said.append((name, phase))
 
     def identified(self, name: str, instance_id: str) -> None:
@@ -51,7 +51,7 @@ def test_a_machine_that_joins_says_which_one_it_is_and_the_head_hears_it() -> No
     line, heard = Line(), Heard()
     worker = Idle("a", cast(Spoke, line), 60.0, 60.0, None, instance_id="pod7")
     assert asyncio.run(worker.live()) == "there is nothing to do"
-    fleet = ReconcilerFleet(cast(Reconciler, heard))
+    fleet = OverlayFleet(cast(Demand, None), cast(Reports, heard), lambda: True)
     for report in line.reports:
         fleet.reached("a", report["phase"], report["detail"], report["ago_s"])
     assert ("a", "joined") in heard.said
