@@ -15,6 +15,10 @@ KEPT = "AIMA_CLOCK"
 _RATE = 0.01
 # Kept anew when it has moved so much; further than this from the wall clock, what was kept is not believed.
 _WORTH_KEEPING_S, _BELIEVED_S = 0.1, 3600.0
+# Kept anew so often in any case: a machine that boots without a clock goes on from there.
+_KEEP_EVERY_S = 60.0
+# Before this, the first day of 2026 (UTC), no clock that has been set can be: it shows when its machine's clock began.
+EARLIEST = 1_767_225_600.0
 # Counts a laptop's sleep, which is billed like any other time.
 _since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
 
@@ -33,6 +37,8 @@ class SteadyClock:
     that waits for its time. `wall` gives unix seconds, `steady` seconds that only advance, since the boot that `boot`
     names. Processes that share the file `kept` agree on the time, and one that is started again while the wall clock
     is minutes off goes on with the time it had: leases that another wrote are no older, and a bill no longer, for it.
+    A wall clock before EARLIEST has not been set yet: time goes on from the last that was kept, and the first time that
+    the clock is set to is taken at once. Until then `is_set` is False, and nothing should be bought by such a time.
     Safe for threads.
     """
 
@@ -47,11 +53,13 @@ class SteadyClock:
         self._adjusting = threading.Lock()
         self._at = steady()
         self._offset = wall() - self._at
-        earlier = self._read()
-        if earlier is not None and abs(earlier - self._offset) <= _BELIEVED_S:
-            self._offset = self._written = earlier
-        else:
-            self._write()
+        self.is_set = wall() >= EARLIEST
+        earlier, last = self._read()
+        if earlier is not None and (not self.is_set or abs(earlier - self._offset) <= _BELIEVED_S):
+            self._offset = earlier
+        elif not self.is_set and last is not None:
+            self._offset = last - self._at
+        self._write()
 
     def __call__(self) -> float:
         """Now."""
@@ -65,31 +73,39 @@ class SteadyClock:
         return now + self._offset
 
     def _adjust(self, now: float) -> None:
-        error, most = self._wall() - now - self._offset, max(now - self._at, 0.0) * _RATE
+        wall = self._wall()
+        error, most = wall - now - self._offset, max(now - self._at, 0.0) * _RATE
+        if wall < EARLIEST:
+            error = 0.0  # it says nothing
+        elif not self.is_set:
+            self.is_set, most = True, abs(error)
         self._offset += min(max(error, -most), most)
         self._at = max(now, self._at)
-        if abs(self._offset - self._written) > _WORTH_KEEPING_S:
+        moved = abs(self._offset - self._written) > _WORTH_KEEPING_S
+        if moved or self._at - self._written_at >= _KEEP_EVERY_S:
             self._write()
 
-    def _read(self) -> float | None:
-        """What was kept since the machine has booted, if anything."""
+    def _read(self) -> tuple[float | None, float | None]:
+        """What was kept: the offset, unless the machine has booted since, and the time then; None for what is not."""
         if self._kept is None:
-            return None
+            return None, None
         try:
             found = json.loads(self._kept.read_text(encoding="utf-8"))
-            return float(found["offset_s"]) if self._boot and found["boot"] == self._boot else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+            offset_s, at = float(found["offset_s"]), float(found.get("at", 0.0))
+            same_boot = bool(self._boot) and found["boot"] == self._boot
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None, None
+        return offset_s if same_boot else None, at if at >= EARLIEST else None
 
     def _write(self) -> None:
-        self._written = self._offset
+        self._written, self._written_at = self._offset, self._at
         if self._kept is None:
             return
         own = self._kept.with_name(f"{self._kept.name}.{os.getpid()}")
         with contextlib.suppress(OSError):  # a full disk stops no clock
             descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump({"boot": self._boot, "offset_s": self._offset}, file)
+                json.dump({"boot": self._boot, "offset_s": self._offset, "at": self._at + self._offset}, file)
             own.replace(self._kept)
 
 

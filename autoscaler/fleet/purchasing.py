@@ -35,9 +35,7 @@ class Purchasing:
         for choice in ranking.choices:
             if not self._still_wanted(name) or len(refused) >= _MAX_TRIES:
                 break
-            why = self._launches.trouble() or self._watch.holds.cloud(choice.offer.cloud, self._clock())
-            why = why or self._over_budget(choice.offer)
-            why = why or await self._try(name, node_type, choice, ranking)
+            why = self._forbidden(choice.offer) or await self._try(name, node_type, choice, ranking)
             if not why:
                 return
             refused.append(why)
@@ -147,9 +145,11 @@ class Purchasing:
         intent = self._launches.get(name)
         return intent is not None and intent.state is IntentState.WANTED and not self.stopped
 
-    def _over_budget(self, offer: Offer) -> str:
+    def _forbidden(self, offer: Offer) -> str:
+        """Why this offer may not be bought now, or ""."""
+        why = self._spec.forbids() or self._launches.trouble() or self._watch.holds.cloud(offer.cloud, self._clock())
         spent = spendings(self._launches, self._watch)
-        return budget.refusal(self._rules.budgets, spent, offer.cloud, offer.full_usd_per_hour)
+        return why or budget.refusal(self._rules.budgets, spent, offer.cloud, offer.full_usd_per_hour)
 
     async def _ranking(self, name: str, node_type: NodeType, clouds: Sequence[str]) -> Ranking:
         found = await asyncio.gather(*(self._offers_of(cloud, node_type) for cloud in clouds))

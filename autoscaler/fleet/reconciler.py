@@ -137,7 +137,7 @@ class Reconciler:
 
     def _tripped(self, now: float) -> dict[str, str]:
         """Node types of which nothing is bought: the ledger takes no record, or launches fail one after the other."""
-        if why := self._launches.trouble():
+        if why := self._spec.forbids() or self._launches.trouble():
             return dict.fromkeys(self._node_types, why)
         found = {}
         for name in self._node_types:

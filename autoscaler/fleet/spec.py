@@ -11,11 +11,15 @@ from autoscaler.types import Equipment, NodeType, Offer
 
 @dataclass(frozen=True)
 class Spec:
-    """Whose machines they are, of which types, and what each starts with: `equip` is given a launch's name."""
+    """Whose machines they are, of which types, and what each starts with: `equip` is given a launch's name.
+
+    `forbids`: why nothing may be bought now, for a reason outside the fleet, or "".
+    """
 
     cluster_id: str
     node_types: Sequence[NodeType]
     equip: Callable[[str, NodeType, Offer], Equipment]
+    forbids: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ class _Now(Collector):
         yield from _instances(fleet)
         yield from _clouds(fleet)
         yield from _money(fleet["clouds"], fleet["spending"])
+        yield from _ledger(fleet["ledger"])
         billed = CounterMetricFamily(
             "aima_machine_billed_seconds",
             "Seconds of machines that clouds bill, from each purchase to the listing that omits it.",
@@ -179,6 +180,13 @@ def _clouds(fleet: Mapping[str, Any]) -> Iterable[Metric]:
         degraded.add_metric((cloud,), float(bool(said)))
         stopped.add_metric((cloud,), float(STOPPED in said))
     return degraded, stopped
+
+
+def _ledger(ledger: Mapping[str, Any]) -> Iterable[Metric]:
+    degraded, unwritten = bool(ledger["trouble"]), ledger["unwritten"]
+    yield GaugeMetricFamily("aima_ledger_degraded", "1 while the ledger cannot be read or written.", float(degraded))
+    told = "Launches and events that wait in memory until the ledger can be written."
+    yield GaugeMetricFamily("aima_ledger_unwritten", told, float(unwritten))
 
 
 def _money(clouds: Iterable[str], spending: Mapping[str, Any]) -> Iterable[Metric]:

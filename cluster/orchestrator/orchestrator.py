@@ -44,7 +44,7 @@ class Orchestrator:
         launches = Launches(self._journal(), self.clock, self.metrics)
         launches.load(_LEDGER_PATIENCE_S)  # nobody waits yet; what cannot be read now is read later
         self.reconciler = Reconciler(
-            Spec(card.cluster_id, node_types(settings), self._equip),
+            Spec(card.cluster_id, node_types(settings), self._equip, self._forbids),
             providers(settings, card.cluster_id, os.environ, Path.home(), self.clock, self._local_cloud),
             launches,
             Rules(policy(settings), budgets(settings), pace()),
@@ -62,6 +62,10 @@ class Orchestrator:
             path.touch(mode=0o600)  # what SQLite puts beside it is no more open
         ledger = Ledger(open_engine(f"sqlite:///{path}"), self.clock)
         return Journal(ledger, self.clock, WriterThread("ledger"))
+
+    def _forbids(self) -> str:
+        """By a clock that is not set, budgets and ages would be wrong by decades once it is."""
+        return "" if self.clock.is_set else "this machine's clock has not been set yet: nothing is bought before it is"
 
     def _tell_to_end(self, name: str, reason: str) -> bool:
         return self.gateway is not None and self.gateway.tell_to_end(name, reason)

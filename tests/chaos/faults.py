@@ -170,15 +170,6 @@ def database_locked(stage: Stage, _chance: random.Random) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def ledger_locked(stage: Stage, _chance: random.Random) -> Iterator[str]:
-    """Somebody holds the ledger and lets nobody write."""
-    began = time.time()
-    with locked(stage.state.path / "ledger.db"):
-        yield "the ledger is locked"
-    stage.blind.append(Blind(began, time.time()))
-
-
-@contextlib.contextmanager
 def postgres_crashed(stage: Stage, chance: random.Random) -> Iterator[str]:
     """SIGKILL to a backend: PostgreSQL ends all others, recovers, and takes connections again."""
     assert stage.postgres
@@ -252,7 +243,6 @@ KINDS = {
     "orchestrator killed": Kind(orchestrator_killed, Habit(rest_s=20)),
     "orchestrator stopped": Kind(orchestrator_stopped, Habit((2.0, 8.0))),
     "database locked": Kind(database_locked, Habit((2.0, 8.0)), _only_sqlite),
-    "ledger locked": Kind(ledger_locked, Habit((2.0, 8.0))),
     "database crashed": Kind(postgres_crashed, Habit(rest_s=10), _only_postgres),
     "database stopped": Kind(postgres_stopped, Habit((2.0, 8.0)), _only_postgres),
 }

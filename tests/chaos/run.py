@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.client import ApiError, Unreachable
-from tests.chaos import clock_faults, cloud_faults, faults, queue_faults, storage_faults
+from tests.chaos import clock_faults, cloud_faults, faults, ledger_faults, queue_faults, storage_faults
 from tests.chaos.clips import tasks
 from tests.chaos.faults import Kind
 from tests.chaos.schedule import Strike, bearable, plan
@@ -25,6 +25,7 @@ KINDS: Mapping[str, Kind] = {
     **clock_faults.KINDS,
     **queue_faults.KINDS,
     **storage_faults.KINDS,
+    **ledger_faults.KINDS,
     **cloud_faults.KINDS,
 }
 _CALM_TIMEOUT_S, _POLL_S = 150.0, 1.0

@@ -24,6 +24,7 @@ FLEET: dict[str, Any] = {
         {"cloud": "local", "state": "ended", "ending_s": 3.0},
     ],
     "degraded": {"runpod": "STOPPED, nothing is bought here until this is mended: the key was refused"},
+    "ledger": {"trouble": "", "unwritten": 0},
     "spending": {
         "scopes": {
             "runpod": {"burn_usd_per_hour": 2.0, "day_usd": 3.0, "month_usd": 60.0},

@@ -21,6 +21,9 @@ with warnings.catch_warnings(action="ignore"):  # Serve's own
     from ray.serve.config import AutoscalingConfig
 
 
+SET = 1_800_000_000.0
+
+
 class Machine:
     """Its wall clock shows the time since boot and an error."""
 
@@ -33,7 +36,7 @@ class Machine:
         return SteadyClock(self.wall, lambda: self.up_s, kept, lambda: self.boot)
 
     def wall(self) -> float:
-        return 1_000_000.0 + self.up_s + self.error_s
+        return SET + self.up_s + self.error_s
 
     def wait(self, seconds: float, step_s: float = 1.0) -> None:
         for _ in range(int(seconds / step_s)):
@@ -105,6 +108,43 @@ def test_what_was_kept_is_not_believed_when_it_means_nothing(machine: Machine, t
     assert machine.process(kept)() == pytest.approx(machine.wall(), abs=1e-6)
     machine.error_s = 0.0
     assert machine.process(tmp_path / "no folder" / "clock.json")() == pytest.approx(machine.wall(), abs=1e-6)
+
+
+def test_a_clock_that_starts_in_1970_and_is_set_later_is_taken_at_once(machine: Machine) -> None:
+    machine.error_s = -SET
+    clock = machine.process()
+    assert not clock.is_set
+    assert clock() == pytest.approx(machine.wall())
+    machine.up_s += 30
+    machine.error_s = 0.0
+    assert clock() == pytest.approx(machine.wall(), abs=1e-6)
+    assert clock.is_set
+
+
+@pytest.mark.parametrize("boot", ["first", "second"])
+def test_a_machine_that_boots_without_a_clock_goes_on_from_the_last_time_that_was_kept(
+    machine: Machine, tmp_path: Path, boot: str
+) -> None:
+    kept = tmp_path / "clock.json"
+    before = machine.process(kept)
+    for _ in range(600):
+        machine.up_s += 1
+        last = before()
+    if boot == "second":
+        machine.up_s = 5.0
+    machine.boot, machine.error_s = boot, -SET
+    clock = machine.process(kept)
+    assert last - 61 <= clock() <= last + 1, "ages of what was bought before go on"
+    assert not clock.is_set
+    machine.error_s = 7200.0
+    assert clock() == pytest.approx(machine.wall(), abs=1e-6)
+
+
+def test_a_clock_that_loses_its_time_while_it_runs_goes_on(machine: Machine) -> None:
+    before = machine.clock()
+    machine.error_s = -SET
+    machine.wait(600)
+    assert machine.clock() == pytest.approx(before + 600)
 
 
 def test_whoever_asks_while_another_adjusts_it_does_not_wait(machine: Machine) -> None:
