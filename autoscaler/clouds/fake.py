@@ -39,6 +39,7 @@ class Fault(StrEnum):
     LISTING_FAILS = "listing fails"
     LISTING_SLOW = "listing is late, and old when it comes"
     LISTING_RATE_LIMITED = "too many listings"
+    LISTING_PAUSED = "too many listings, a pause of ten minutes"
     LISTING_EMPTY = "listing is empty by mistake"
     LISTING_PARTIAL = "listing omits every other machine"
     LISTING_ODD = "listing has a row that cannot be read"
@@ -47,6 +48,9 @@ class Fault(StrEnum):
     KEY_REFUSED = "key refused at a listing"
     TERMINATE_IGNORED = "terminate is ignored"
     TERMINATE_FAILS = "terminate raises"
+    TERMINATE_REFUSED = "terminate is refused, the key may not"
+    TERMINATE_RATE_LIMITED = "too many terminations"
+    TERMINATE_RAISES_ONCE_DONE = "terminate raises, and the machine is gone"
     LOOKUP_FAILS = "asking for one machine fails"
 
 
@@ -61,9 +65,13 @@ _REFUSALS = {
     Fault.CREATE_RATE_LIMITED: RateLimited("429", 30.0),
     Fault.LISTING_FAILS: ListingFailed("500"),
     Fault.LISTING_RATE_LIMITED: RateLimited("429", 30.0),
+    Fault.LISTING_PAUSED: RateLimited("429", 600.0),
     Fault.KEY_REFUSED: KeyRefused("401: the key was revoked"),
     Fault.TERMINATE_FAILS: CloudError("503"),
     Fault.LOOKUP_FAILS: CloudError("503"),
+    Fault.TERMINATE_REFUSED: KeyRefused("403: the key may not end machines"),
+    Fault.TERMINATE_RATE_LIMITED: RateLimited("429", 600.0),
+    Fault.TERMINATE_RAISES_ONCE_DONE: CloudError("502"),
 }
 
 
@@ -153,10 +161,10 @@ class Provider:
         """End at once, or not at all when a fault says so."""
         self._count("terminate")
         fault = self._next_fault(_TERMINATE)
-        if fault is Fault.TERMINATE_FAILS:
-            raise _REFUSALS[fault]
-        if fault is None and instance_id in self.alive:
+        if fault in (None, Fault.TERMINATE_RAISES_ONCE_DONE) and instance_id in self.alive:
             self.vanish(instance_id)
+        if fault in _REFUSALS:
+            raise _REFUSALS[fault]
 
     async def log_excerpt(self, instance_id: str) -> str:
         """Nothing."""

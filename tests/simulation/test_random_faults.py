@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from autoscaler.clouds.fake import Fault
 from tests.simulation.random_faults import CLOUDS, TYPES, FaultyCluster, play
+from tests.support.ledger_faults import LedgerFaults
 
 
 @pytest.mark.parametrize("first", range(0, 200, 20))
@@ -37,6 +38,10 @@ class RandomFaults(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9), vanish=st.booleans())
     def break_one(self, number: int, vanish: bool) -> None:
         self.cluster.break_one(number, vanish)
+
+    @rule(kind=st.sampled_from(["", *LedgerFaults.KINDS]))
+    def ledger(self, kind: str) -> None:
+        self.cluster.ledger_faults.strike(kind)
 
     @rule()
     def restart(self) -> None:
