@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from autoscaler.decisions.absences import Absence, Lookup, asked_at, confirmed, denied, lookup_due
 from autoscaler.decisions.budget import ALL
 from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
+from autoscaler.decisions.listed import Index, index, machines_of, presumed
 from autoscaler.decisions.promises import breach
 from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
@@ -71,43 +72,18 @@ class Observed:
     lookups: Mapping[str, Lookup] = field(default_factory=dict)
 
 
-# What is listed, by (cloud, "name" or "id", which).
-_Index = dict[tuple[str, str, str], list[Instance]]
-
-
 def decide(observed: Observed, now: float, policy: Policy) -> list[Command]:
     """The commands that bring what is seen nearer to what is wanted, terminations first."""
-    found = _index(observed.listings)
+    found = index(observed.listings)
     commands = [c for i in observed.intents if i.live for c in _for_intent(observed, found, i, now, policy)]
     commands += _purchases(observed)
     commands += _sweep(observed)
     return sorted(commands, key=lambda command: not isinstance(command, Terminate))
 
 
-def _index(listings: Mapping[str, Listing | None]) -> _Index:
-    """What is listed, by (cloud, "name", name) and by (cloud, "id", id)."""
-    found: _Index = {}
-    for cloud, listing in listings.items():
-        for instance in listing.instances if listing else ():
-            found.setdefault((cloud, "name", instance.name), []).append(instance)
-            found.setdefault((cloud, "id", instance.instance_id), []).append(instance)
-    return found
-
-
-def _machines_of(listed: _Index, intent: Intent) -> list[Instance]:
-    """The machines that carry the launch's name, and its own machine whatever it is called now."""
-    cloud, own_id = intent.cloud or "", intent.instance_id or ""
-    named = listed.get((cloud, "name", intent.name), [])
-    return named if any(i.instance_id == own_id for i in named) else [*named, *listed.get((cloud, "id", own_id), [])]
-
-
-def _born(instance: Instance) -> float:
-    return float("inf") if instance.created_at is None else instance.created_at
-
-
 def _for_intent(
     observed: Observed,
-    listed: _Index,
+    listed: Index,
     intent: Intent,
     now: float,
     policy: Policy,
@@ -120,12 +96,13 @@ def _for_intent(
     if listing is None or not listing.news:
         yield from _unlisted(observed, intent, now, policy)
         return
-    found = () if intent.stray else _machines_of(listed, intent)
+    found = () if intent.stray else machines_of(listed, intent)
     if not found:
         if intent.name in observed.absences and intent.name not in observed.purchasing:
             yield from _absent(observed, intent, listing, now, policy)
         return  # the end of what no launch claims is asked for by whoever finds it listed
-    kept = next((i for i in found if i.instance_id == intent.instance_id), min(found, key=_born))
+    oldest = min(found, key=lambda i: float("inf") if i.created_at is None else i.created_at)
+    kept = next((i for i in found if i.instance_id == intent.instance_id), oldest)
     for double in found:
         if double.instance_id != kept.instance_id:
             yield Terminate(double, "a second machine for the same launch", double=True)
@@ -227,13 +204,6 @@ def _may_run_unseen(observed: Observed, intent: Intent) -> bool:
     return sold and intent.listed_at is None and not intent.stray and not _accepted(observed, intent)
 
 
-def presumed(intent: Intent) -> Instance:
-    """The machine of a launch as it was sold, whether or not any list shows it."""
-    identity = (intent.cloud or "", intent.instance_id or "", intent.name, InstanceStatus.UNKNOWN)
-    since = intent.bought_at or asked_at(intent)
-    return Instance(*identity, since, intent.price_usd_per_hour or 0.0, machine_id=intent.machine_id)
-
-
 def _present(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> Iterator[Command]:
     if intent.instance_id is None:  # one that was given up meanwhile has its bill, too
         yield Adopt(intent.name, instance)
@@ -290,11 +260,9 @@ def _fault(intent: Intent, instance: Instance, now: float, policy: Policy) -> st
 def _surplus(observed: Observed, intent: Intent, instance: Instance, now: float, policy: Policy) -> str:
     if _age_s(intent, instance, now) > policy.max_age_s:
         return f"it reached its maximum age of {policy.max_age_s:.0f} s"
-    silent_since, ray_speaks = observed.unreported.get(intent.name, (now, True))
-    silent_limit_s = policy.unreported_limit_s if ray_speaks else policy.silent_limit_s
-    if now - silent_since > silent_limit_s:
-        who = "Ray lists other nodes, and not this one" if ray_speaks else "Ray says nothing of any node"
-        return f"{who}, for {silent_limit_s:.0f} s"
+    silent_since, speaks = observed.unreported.get(intent.name, (now, True))
+    if now - silent_since > (limit_s := policy.unreported_limit_s if speaks else policy.silent_limit_s):
+        return f"Ray says nothing of {'it, but of others' if speaks else 'any node'}, for {limit_s:.0f} s"
     since, why = observed.unused.get(intent.name, (now, ""))
     if now - since > policy.unused_limit_s:
         return f"none of its resources was in use for {policy.unused_limit_s:.0f} s, though Ray calls it busy: {why}"

@@ -8,7 +8,8 @@ from typing import Any
 from autoscaler.clouds.contract import CloudProvider
 from autoscaler.decisions import budget
 from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
-from autoscaler.decisions.decide import Observed, decide, presumed
+from autoscaler.decisions.decide import Observed, decide
+from autoscaler.decisions.listed import presumed
 from autoscaler.fleet.demand import Demand
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.node_activity import Activities

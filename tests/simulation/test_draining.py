@@ -93,14 +93,14 @@ def bought(world: World, number: int) -> list[str]:
     for _ in range(number):
         names += world.launch()
         world.tick(2)
-        world.reconciler.mark_joined(names[-1])
-    world.reconciler.observe(dict.fromkeys(names, WORKS))
+        world.reconciler.reports.joined(names[-1])
+    world.reconciler.activities.observe(dict.fromkeys(names, WORKS))
     return names
 
 
 def keep_working(world: World, names: list[str], seconds: int) -> None:
     for _ in range(seconds):
-        world.reconciler.observe(dict.fromkeys(names, WORKS))
+        world.reconciler.activities.observe(dict.fromkeys(names, WORKS))
         world.tick()
 
 
