@@ -71,12 +71,13 @@ class Journal:
         """Return once all that was added so far is committed. Raises LedgerUnavailable, after `timeout_s` at most."""
         written = self._submit()
         if not written.done():
-            with contextlib.suppress(Exception):  # read from the future below
-                await asyncio.wait({asyncio.wrap_future(written)}, timeout=timeout_s)
+            waiting = asyncio.wrap_future(written)
+            await asyncio.wait({waiting}, timeout=timeout_s)
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not written.done():
             raise LedgerUnavailable(f"the ledger has not taken a write for {timeout_s:.0f} s")
         if (error := written.exception()) is not None:
-            raise LedgerUnavailable(self.trouble() or f"the ledger cannot be written: {error}")
+            raise LedgerUnavailable(self.trouble() or f"the ledger cannot be written: {_first_line(error)}")
 
     def trouble(self) -> str:
         """Why nothing may be bought now, or "": the ledger does not take what has to be written first."""
@@ -149,7 +150,7 @@ class Journal:
                 del self._intents[name]
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     """The database's own words, without SQLAlchemy's statement and parameters."""
     return str(getattr(error, "orig", None) or error).strip().split("\n")[0][:200] or type(error).__name__
 
