@@ -20,5 +20,5 @@ wherever it runs, runs its datasets inside data_actors.py (pipelines/batch/run.p
 
 A patch that does not fit is left out, alone, and named in `aima status` and `aima doctor`; one that fails while it is
 applied is left out of that process, whose log says so. To add one: an entry in registry.py, and its code in a file
-here.
+here. patch.py says what an entry consists of, checks.py which checks there are; they read Ray's files by ray_source.py.
 """
