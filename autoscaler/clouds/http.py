@@ -31,11 +31,13 @@ from autoscaler.errors import (
 _USER_AGENT = f"aima/{version('aima-media')}"
 _TIMEOUT = httpx.Timeout(8.0, connect=4.0)
 # A purchase is waited for as long as RunPod's own examples wait: given up earlier, it is unclear what was bought.
-PURCHASE_TIMEOUT_S = 60.0
+_PURCHASE_TIMEOUT = httpx.Timeout(60.0, connect=4.0)
 # All tries of one call together stay below the reconciler's own limit for a call.
 _BACKOFF_S = (0.3, 1.0)
 _PATIENCE_S = 6.0
 _EXCERPT_CHARS = 300
+# A thousand pods with all that they were told take a few MiB.
+_MAX_ANSWER_BYTES = 32 * 1024 * 1024
 _TRANSIENT = (408, 425, 500, 502, 503, 504)
 _HTML = "text/html"
 # At DEBUG, httpcore writes every header of an answer into the log.
@@ -44,11 +46,14 @@ Sleep = Callable[[float], Awaitable[None]]
 
 
 class _NoAnswer(CloudError):
-    """The connection failed or broke; `sent` tells whether the cloud may have read the request."""
+    """The connection failed or broke; `sent` tells whether the cloud may have read the request.
 
-    def __init__(self, message: str, sent: bool) -> None:
+    `repeatable`: whether the next try may go better.
+    """
+
+    def __init__(self, message: str, sent: bool, repeatable: bool = True) -> None:
         super().__init__(message)
-        self.sent = sent
+        self.sent, self.repeatable = sent, repeatable
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Rest:
     by which dates are judged.
 
     `spacing_s`: the least distance of two calls of the same kind, in seconds. `explain`: what an answer means at this
-    cloud, if it is not what its status says.
+    cloud, if it is not what its status says. `timeout`: of every call, where it is to be another than usual.
     """
 
     def __init__(
@@ -101,18 +106,17 @@ class Rest:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
         spacing_s: Mapping[CallKind, float] | None = None,
-        timeout: httpx.Timeout = _TIMEOUT,
-        purchase_timeout_s: float = PURCHASE_TIMEOUT_S,
+        timeout: httpx.Timeout | None = None,
         explain: Callable[[Reply], CloudError | None] = lambda _reply: None,
         wall_clock: Callable[[], float] | None = None,
     ) -> None:
         self._cloud, self._key = cloud, _checked(cloud, api_key)
-        self._purchase_timeout = httpx.Timeout(purchase_timeout_s, connect=timeout.connect)
+        self._purchase_timeout = timeout or _PURCHASE_TIMEOUT
         self._clock, self._sleep, self._explain = clock, sleep, explain
         self._now_unix: Callable[[], float | None] = wall_clock or (lambda: None)
         self._pace = Pace(dict(spacing_s or {}))
         headers = {"Authorization": f"Bearer {self._key}", "User-Agent": _USER_AGENT, "Accept": "application/json"}
-        self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout)
+        self._client = httpx.AsyncClient(base_url=base_url, headers=headers, timeout=timeout or _TIMEOUT)
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -211,8 +215,8 @@ class Rest:
             last = pause_s is None or self._clock() - started > _PATIENCE_S
             try:
                 reply = await self._patiently(method, path, kind, **content)
-            except _NoAnswer:
-                if last:
+            except _NoAnswer as error:
+                if last or not error.repeatable:
                     raise
             else:
                 if last or reply.status not in _TRANSIENT:
@@ -241,15 +245,25 @@ class Rest:
         await self._turn(kind)
         call = f"{method} {path}"
         try:
-            response = await self._client.request(method, path, **content)
+            async with self._client.stream(method, path, **content) as response:
+                text = await self._bounded_text(response, call)
         except httpx.HTTPError as error:
             sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
             what = self.without_secrets(f"{type(error).__name__} {error}".strip())
             raise _NoAnswer(f"{self._cloud} did not answer {call}: {what}", sent) from None
-        text = response.text
         self._pace.answered(kind, response.status_code, response.headers, text, self._clock(), self._now_unix())
         prose = _prose(self.without_secrets(text))
         return Reply(call, response.status_code, response.headers, text, prose, kind)
+
+    async def _bounded_text(self, response: httpx.Response, call: str) -> str:
+        """The whole body, unless it is longer than any answer that could be of use."""
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_ANSWER_BYTES:
+                said = f"{self._cloud} answered {call} with more than {_MAX_ANSWER_BYTES} bytes"
+                raise _NoAnswer(said, sent=True, repeatable=False)
+        return body.decode(errors="replace")
 
 
 def _prose(text: str) -> str:

@@ -62,7 +62,7 @@ class FleetMetrics(Measures):
         )
         self._errors = Counter(
             "aima_cloud_errors",
-            "Calls to clouds that failed, by the class of the error (autoscaler/errors.py).",
+            "Calls to clouds that failed, by the class of the error (autoscaler/errors.py), and odd rows of answers.",
             ("cloud", "cause"),
             registry=self._registry,
         )

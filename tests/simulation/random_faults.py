@@ -12,7 +12,7 @@ from tests.support.ledger_faults import LedgerFaults
 
 CLOUDS = ("red", "blue")
 TYPES = (
-    NodeType("gpu", {"GPU": 1}, max_count=3, clouds=CLOUDS),
+    NodeType("gpu", {"GPU": 1}, max_count=3, clouds=CLOUDS, regions=("EU",)),
     NodeType("raced", {"GPU": 1}, max_count=2, clouds=CLOUDS, race=True),
 )
 PRICES_USD_PER_HOUR = {"red": 0.8, "blue": 1.0}

@@ -488,3 +488,97 @@ def test_a_boot_phase_is_shown_and_kept() -> None:
         world.tick(4)
         world.reconciler.reports.joined(name)
         assert world.intent(name).phases.keys() == {"image up", "Ray up"}
+
+
+UNPRICED = [Fault.CREATED_UNPRICED, Fault.LISTING_UNPRICED]
+
+
+@pytest.mark.parametrize("fault", UNPRICED)
+def test_a_price_that_is_not_told_is_not_free(fault: Fault) -> None:
+    """Six machines were bought once with a budget for one."""
+    with world_of(replace(GPU, max_count=9), budgets=per_hour(1.0)) as world:
+        for cloud in world.clouds.values():
+            cloud.faults.extend([fault] * 60)
+        names = world.launch(6)
+        world.tick(60)
+        assert len(world.machines()) == 1
+        assert sum(world.state(name) is IntentState.WANTED for name in names) == 5
+        assert sum(cloud.bill_usd() for cloud in world.clouds.values()) <= 1.0
+
+
+def test_a_machine_that_nobody_claims_and_that_tells_no_price_counts_as_much_as_the_dearest_of_its_cloud() -> None:
+    with world_of(budgets=per_hour(2.0)) as world:
+        world.launch()
+        world.tick(2)
+        red = world.clouds["red"]
+        red.alive["x"] = Instance("red", "x", "c1-gpu-00000000", InstanceStatus.RUNNING, None, 0.0)
+        red.faults.extend([Fault.TERMINATE_IGNORED] * 9)
+        world.tick(2)
+        fleet = world.reconciler.fleet()
+        assert fleet["spending"]["scopes"]["red"]["burn_usd_per_hour"] == pytest.approx(2 * 0.74)
+        (stray,) = [i for i in fleet["instances"] if i["node_type"] == "unclaimed machine"]
+        assert stray["price_usd_per_hour"] == pytest.approx(0.74)
+        assert stray["cost_usd"] < 0.01, "a machine whose age is not told was billed from the beginning of time"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("fault", [Fault.LISTING_EMPTY, Fault.LISTING_PARTIAL, Fault.LISTING_ODD])
+def test_one_wrong_list_ends_none_of_many_machines(fault: Fault, restarted: bool) -> None:
+    with world_of(replace(GPU, max_count=9)) as world:
+        names = world.launch(6)
+        world.tick(30)
+        for name in names:
+            world.reconciler.mark_joined(name)
+        if restarted:
+            world.restart()
+        world.clouds["red"].faults.append(fault)
+        world.tick(60)
+        assert {world.state(name) for name in names} == {IntentState.BOUGHT}
+        assert sum(cloud.created for cloud in world.clouds.values()) == len(world.machines()) == 6
+
+
+def test_a_list_that_is_empty_for_a_while_ends_nothing_that_exists() -> None:
+    with world_of() as world:
+        (name,) = world.launch()
+        world.tick(5)
+        world.reconciler.mark_joined(name)
+        world.clouds["red"].faults.extend([Fault.LISTING_EMPTY] * 300)
+        world.tick(300)
+        assert world.state(name) is IntentState.BOUGHT
+        assert world.clouds["red"].calls["lookup"] <= 300 / POLICY.list_lag_s + 1
+        assert "does not list it, though it exists" in world.events()
+
+
+def test_what_vanishes_while_many_do_is_closed_soon() -> None:
+    with world_of(replace(GPU, max_count=9)) as world:
+        names = world.launch(9)
+        world.tick(30)
+        for machine in world.machines():
+            world.clouds[machine.cloud].vanish(machine.instance_id)
+        world.tick(5)
+        assert {world.state(name) for name in names} == {IntentState.ENDED}
+
+
+@pytest.mark.parametrize("fault", [Fault.CREATED_ELSEWHERE, Fault.CREATED_SMALLER])
+def test_what_was_promised_holds_after_a_restart(fault: Fault) -> None:
+    with world_of(replace(GPU, regions=("EU",))) as world:
+        world.clouds["red"].faults.append(fault)
+        world.clouds["red"].list_lag_s = 5.0
+        (name,) = world.launch()
+        world.tick()
+        world.restart()
+        world.tick(10)
+        assert world.machines() == []
+        assert world.intent(name).broken
+
+
+def test_a_status_that_nobody_knows_is_kept_shown_and_bounded() -> None:
+    with world_of() as world:
+        world.clouds["red"].faults.extend([Fault.LISTING_STATUS_UNKNOWN] * 5000)
+        (name,) = world.launch()
+        world.tick(30)
+        assert world.state(name) is IntentState.BOUGHT
+        assert "hibernating" in world.reconciler.fleet()["degraded"]["red"]
+        world.now += POLICY.join_timeout_s
+        world.tick(3)
+        assert world.machines() == []

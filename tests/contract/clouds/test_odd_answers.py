@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.errors import CloudError
+from autoscaler.errors import CloudError, OutcomeUnknown
 from autoscaler.fakes.faults import Answer, Fault
 from autoscaler.types import IntentState, Trust
 from tests.contract.clouds.test_field_failures import World, made
@@ -356,3 +356,15 @@ def test_a_gone_instance_by_null_and_by_404_is_gone_and_every_other_answer_is_un
     for status, body in [*unclear, (200, '{"instances":{"id":1}}'), (500, "{}"), (200, '{"success":false}')]:
         with pytest.raises(CloudError):
             told(status, body)
+
+
+def test_f49_an_answer_without_an_end_is_not_read_to_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = world.joined()
+    monkeypatch.setattr("autoscaler.clouds.http._MAX_ANSWER_BYTES", 100_000)
+    world.cloud.account.faults.add(Fault(on="list", answer=Answer(status=200, body=f'{{"pods":[{" " * 100_000}]}}')))
+    with pytest.raises(CloudError, match="more than 100000 bytes"):
+        world.cloud.list()
+    world.cloud.account.faults.add(Fault(on="create", done=True, answer=Answer(status=201, body="x" * 100_001)))
+    with pytest.raises(OutcomeUnknown):
+        world.cloud.create(world.cloud.name(7), world.node_type)
+    assert world.state(name) is IntentState.BOUGHT

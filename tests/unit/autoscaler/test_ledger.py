@@ -11,7 +11,7 @@ from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Event, Ledger
 from autoscaler.fleet.sentences import SENTENCE_BYTES
-from autoscaler.types import Intent, IntentState
+from autoscaler.types import Intent, IntentState, Promise, Trust
 from cluster.storage.database import open_engine
 
 
@@ -116,3 +116,19 @@ def test_the_cost_runs_from_the_purchase_to_the_proof_of_the_end() -> None:
     assert replace(bought, state=IntentState.ENDED, ended_at=1210.0).cost_usd(9999.0) == pytest.approx(0.2)
     unclear = replace(wanted("a"), state=IntentState.ENDING, price_usd_per_hour=3.6, buying_at=1000.0)
     assert unclear.billed_s(1050.0) == pytest.approx(50.0)
+
+
+def test_what_was_promised_is_read_again_and_older_launches_have_no_promise(
+    ledger: Ledger, engine: Engine, clock: Clock
+) -> None:
+    promise = Promise(("EU", "CH"), Trust.SECURE, "NVIDIA L4", 2)
+    ledger.write([replace(wanted("a", 1.0), promise=promise), wanted("b", 2.0)])
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE launch_intents RENAME COLUMN promise TO unheard_of")
+    older = Ledger(engine, clock)
+    older.create_tables()
+    assert [intent.promise for intent in older.live()] == [Promise(), Promise()]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE launch_intents DROP COLUMN promise")
+        connection.exec_driver_sql("ALTER TABLE launch_intents RENAME COLUMN unheard_of TO promise")
+    assert [intent.promise for intent in older.live()] == [promise, Promise()]
