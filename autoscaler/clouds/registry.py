@@ -1,4 +1,4 @@
-"""The clouds by name: each file here that defines a class `Provider` is one. And where their APIs are."""
+"""The clouds by name: each file or folder here that defines a class `Provider` is one. And where their APIs are."""
 
 import importlib
 import re
@@ -18,15 +18,22 @@ _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*", re.IGNORECASE)
 
 def load_provider(name: str, **settings: Any) -> CloudProvider:
     """The cloud `name`, made with `settings`. Raises UnknownCloud."""
-    if name not in (names := cloud_names()):
-        raise UnknownCloud(name, names)
-    module = importlib.import_module(f"autoscaler.clouds.{name}")
+    if name not in (modules := _modules()):
+        raise UnknownCloud(name, modules)
+    module = importlib.import_module(f"autoscaler.clouds.{modules[name]}")
     return cast("CloudProvider", module.Provider(**settings))
 
 
 def cloud_names() -> list[str]:
     """The clouds that can be loaded, found without importing any of them."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if "\nclass Provider" in path.read_text())
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """The module of each cloud, below this folder: its file, or `provider` in its folder."""
+    here = Path(__file__).parent
+    files = {path.stem: path.stem for path in here.glob("*.py") if "\nclass Provider" in path.read_text()}
+    return files | {path.parent.name: f"{path.parent.name}.provider" for path in here.glob("*/provider.py")}
 
 
 def api_root(cloud: str, given: str = "") -> str:

@@ -528,7 +528,7 @@ def test_one_wrong_list_ends_none_of_many_machines(fault: Fault, restarted: bool
         names = world.launch(6)
         world.tick(30)
         for name in names:
-            world.reconciler.mark_joined(name)
+            world.reconciler.reports.joined(name)
         if restarted:
             world.restart()
         world.clouds["red"].faults.append(fault)
@@ -541,7 +541,7 @@ def test_a_list_that_is_empty_for_a_while_ends_nothing_that_exists() -> None:
     with world_of() as world:
         (name,) = world.launch()
         world.tick(5)
-        world.reconciler.mark_joined(name)
+        world.reconciler.reports.joined(name)
         world.clouds["red"].faults.extend([Fault.LISTING_EMPTY] * 300)
         world.tick(300)
         assert world.state(name) is IntentState.BOUGHT

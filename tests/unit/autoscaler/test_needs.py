@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.clouds.runpod_catalogue import country_of
+from autoscaler.clouds.runpod.catalogue import country_of
 from autoscaler.decisions.needs import Machine, gpu_count, in_regions, unmet
 from autoscaler.types import NodeType, Offer, Trust
 

@@ -16,8 +16,8 @@ from autoscaler.clouds.http import Reply, Rest, Sleep
 from autoscaler.clouds.rate_limits import CallKind
 from autoscaler.clouds.registry import api_root
 from autoscaler.clouds.rows import SkippedRows, excerpt, identifier, mapping, text, whole
-from autoscaler.clouds.vastai_contracts import daemon_says, instance_of, page_of, unidentified
-from autoscaler.clouds.vastai_market import offer_of, search_of
+from autoscaler.clouds.vastai.contracts import daemon_says, instance_of, page_of, unidentified
+from autoscaler.clouds.vastai.market import offer_of, search_of
 from autoscaler.decisions.needs import gpu_count
 from autoscaler.errors import (
     BalanceTooLow,

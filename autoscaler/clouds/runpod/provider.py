@@ -18,7 +18,7 @@ from autoscaler.clouds.http import Reply, Rest, Sleep
 from autoscaler.clouds.rate_limits import CallKind
 from autoscaler.clouds.registry import api_root
 from autoscaler.clouds.rows import SkippedRows, excerpt, identifier, mapping, moment, number, text, whole
-from autoscaler.clouds.runpod_catalogue import TIERS, country_of, cuda, offers_of, query_of, unreadable
+from autoscaler.clouds.runpod.catalogue import TIERS, country_of, cuda, offers_of, query_of, unreadable
 from autoscaler.decisions.needs import gpu_count
 from autoscaler.errors import (
     CloudError,

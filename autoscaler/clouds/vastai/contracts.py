@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from autoscaler.clouds.rows import excerpt, identifier, mapping, moment, number, text, whole
-from autoscaler.clouds.vastai_market import country_of
+from autoscaler.clouds.vastai.market import country_of
 from autoscaler.errors import ListingFailed
 from autoscaler.types import Instance, InstanceStatus, SkippedRow, Traits
 
