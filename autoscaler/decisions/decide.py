@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from autoscaler.decisions.absences import Absence, Lookup, asked_at, confirmed, denied, lookup_due
 from autoscaler.decisions.budget import ALL
 from autoscaler.decisions.commands import Adopt, Buy, Close, Command, Drain, LookUp, Terminate, Wait
-from autoscaler.decisions.listed import Index, index, machines_of, presumed
+from autoscaler.decisions.listed import Index, index, machines_of, out_of_reach, presumed
 from autoscaler.decisions.promises import breach
 from autoscaler.types import DRAINING, Instance, InstanceStatus, Intent, IntentState, Listing, NodeType
 
@@ -26,6 +26,8 @@ class Policy:
     `unreported_limit_s`: how long Ray may leave a node out when it tells of its nodes, such as one that never rejoined
     a restarted head. `silent_limit_s`: how long Ray may say nothing of any: a silent Ray ends nothing, either.
     `drain_s`: how long a draining node's work may go on. `price_tolerance`: the share by which a price may grow.
+    `retired`: clouds that are looked after but not bought from any more: what runs there drains. `unreachable`: clouds
+    that cannot be asked at all, such as one whose key is gone.
     """
 
     list_lag_s: float = 10.0
@@ -38,6 +40,8 @@ class Policy:
     cool_down_s: float = 60.0
     price_tolerance: float = 0.02
     list_lags_s: Mapping[str, float] = field(default_factory=dict)
+    retired: AbstractSet[str] = frozenset()
+    unreachable: AbstractSet[str] = frozenset()
 
     def lag_s(self, cloud: str) -> float:
         """How long `cloud` may take to list what it has sold."""
@@ -111,7 +115,9 @@ def _for_intent(
 
 def _unlisted(observed: Observed, intent: Intent, now: float, policy: Policy) -> Iterator[Command]:
     """Without a new list: a machine whose id is known is bounded in time all the same."""
-    if observed.listings.get(intent.cloud or "") is None and _accepted(observed, intent):
+    if intent.cloud in policy.unreachable:
+        yield from out_of_reach(intent, now, policy.max_age_s, policy.drain_s)
+    elif observed.listings.get(intent.cloud or "") is None and _accepted(observed, intent):
         yield from _unseen(observed, intent, now, policy)
     elif intent.state is IntentState.BOUGHT and intent.instance_id is not None:
         yield from _present(observed, intent, presumed(intent), now, policy)
@@ -221,6 +227,8 @@ def _draining(observed: Observed, intent: Intent, instance: Instance, now: float
     """What the budget ends, and what drains: at once without work, else after its work, within `drain_s`."""
     scopes = (ALL, instance.cloud, intent.name) if _costs(intent, instance) else ()
     since, used_up = intent.phases.get(DRAINING), _found(observed.drained, *scopes)
+    if instance.cloud in policy.retired:
+        used_up = used_up or f"the settings do not name {instance.cloud} any more"
     if overspent := _found(observed.overspent, *scopes):
         yield Terminate(instance, overspent)
         return

@@ -123,13 +123,24 @@ class Reconciler:
             _log.exception("%s failed; the next round tries again", command)
 
     async def drain(self, timeout_s: float) -> None:
-        """End everything, buy nothing more; returns when good listings show nothing. Raises TimeoutError."""
+        """End everything, buy nothing more; returns when good listings of all clouds that can be asked show nothing.
+
+        Raises TimeoutError.
+        """
         self._purchasing.stopped = True
         self.demand.stop("the cluster is stopping")
         async with asyncio.timeout(timeout_s):
-            while self._launches.live() or any(x is None or x.instances for x in (await self._watch.look()).values()):
+            while self._reachable_live() or not await self._nothing_listed():
                 await self.tick()
                 await asyncio.sleep(0.1)
+
+    async def _nothing_listed(self) -> bool:
+        listings = (await self._watch.look()).items()
+        reachable = [listing for cloud, listing in listings if cloud not in self._rules.policy.unreachable]
+        return all(listing is not None and not listing.instances for listing in reachable)
+
+    def _reachable_live(self) -> list[Intent]:
+        return [i for i in self._launches.live() if i.cloud not in self._rules.policy.unreachable]
 
     def _wake_up(self, cloud: str | None) -> None:
         if cloud is not None:

@@ -1,7 +1,9 @@
 """`aima demo`, `up`, `down`, `env`: a cluster on this machine."""
 
+import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,11 +11,12 @@ import typer
 from cluster.cli.terminal import ConfigOption, JsonFlag, console, finish, say
 from cluster.client import find_cluster, rendering
 from cluster.client.progress import ProgressLine
-from cluster.config.loader import load_settings
+from cluster.config.loader import ConfigError, load_settings, state_dir_of
 from cluster.config.schema import Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import demo as demonstration
 from cluster.local import embedded
+from cluster.local.ending import Access
 
 app = typer.Typer()
 
@@ -55,13 +58,31 @@ def up(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def down(config: ConfigOption = None) -> None:
-    """End every instance and stop the cluster; results and history stay."""
-    settings = load_settings(config)
-    if embedded.down(StateDir(settings.state_dir), say):
-        console.print("0 instances, 0 processes; nothing is billed")
-    else:
-        console.print(f"no cluster runs in {settings.state_dir}")
+def down(
+    checked_by_hand: Annotated[
+        list[str] | None,
+        typer.Option(help="A cloud whose console you have looked into: nothing of the cluster is there. Repeatable."),
+    ] = None,
+    timeout_s: Annotated[float, typer.Option(help="How long clouds may take to prove that all has ended.")] = 120.0,
+    config: ConfigOption = None,
+) -> None:
+    """End every instance, prove it by the clouds' own lists, and stop the cluster; results and history stay.
+
+    Exit code 1 when it is not proved, with what may still be billed; then run it again.
+    """
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:  # wrong settings keep no machine alive
+        say(f"the settings cannot be used, which does not matter here: {error}")
+        settings = None
+    state = StateDir(settings.state_dir if settings else state_dir_of(config))
+    access = Access(settings, os.environ, Path.home())
+    ended = embedded.down(state, say, access, checked_by_hand or (), timeout_s)
+    if ended is None:
+        console.print(f"no cluster runs in {state.path}")
+        return
+    proof = f", by good lists of {', '.join(ended.lists_of)}" if ended.lists_of else ""
+    console.print(f"0 instances{proof}, 0 processes; nothing is billed", highlight=False)
 
 
 @app.command()

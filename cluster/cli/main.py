@@ -16,8 +16,8 @@ from cluster.client import ApiError, NoCluster, Unreachable
 from cluster.config.loader import ConfigError
 from cluster.costs.model import PriceTableError
 from cluster.local.demo import DemoFailed
-from cluster.local.embedded import ClusterError
 from cluster.local.fake_cloud import FakeCloudError
+from cluster.local.stopping import ClusterError
 from cluster.storage.api_keys import NoSuchKey
 
 app = typer.Typer(epilog=EXIT_CODES, no_args_is_help=True)

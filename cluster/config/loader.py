@@ -1,6 +1,7 @@
 """The only reader of aima.yaml and of AIMA_* environment variables; everything else is given frozen settings."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from cluster.config.schema import Settings
 
 _ENVIRONMENT_PREFIX = "AIMA_"
+_STATE_DIR = re.compile(r"^state_dir:[ \t]*(?P<path>\S+)", re.MULTILINE)
 # Named AIMA_* as well, but addressed to one process or one worker, not settings.
 _NOT_SETTINGS = {
     "AIMA_APPLIED_PATCHES",
@@ -48,6 +50,18 @@ def load_settings(path: Path | None = None, environment: Mapping[str, str] | Non
         return Settings.model_validate(document).resolved()
     except ValidationError as error:
         raise ConfigError(_explain(error, text, path, sources)) from None
+
+
+def state_dir_of(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
+    """Where the cluster's state lies, also when its settings cannot be read: whoever ends machines must find them."""
+    environment = os.environ if environment is None else environment
+    path = path or _default_path(environment)
+    try:
+        written = _STATE_DIR.search(path.read_text(encoding="utf-8", errors="replace")) if path else None
+    except OSError:
+        written = None
+    named = environment.get("AIMA_STATE_DIR") or (written["path"].strip("'\"") if written else "")
+    return Path(named or Settings().state_dir).expanduser().resolve()
 
 
 def _default_path(environment: Mapping[str, str]) -> Path | None:

@@ -1,4 +1,4 @@
-"""What a running cluster leaves on disk: its address card, its tokens, its logs."""
+"""What a cluster leaves on disk: its address card while it runs, its id for ever, its tokens, its logs."""
 
 import json
 import secrets
@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.overlay.addresses import NodeAddress
 from pipelines.files import write_atomically
@@ -30,6 +31,17 @@ class ClusterCard:
 
 
 @dataclass(frozen=True)
+class Installation:
+    """What the directory's clusters have in common: the id that their machines carry.
+
+    `ended`: good lists have shown, after the last cluster ran, that nothing of it is left.
+    """
+
+    cluster_id: str
+    ended: bool
+
+
+@dataclass(frozen=True)
 class StateDir:
     """The directory of one cluster."""
 
@@ -38,6 +50,15 @@ class StateDir:
     @property
     def card_path(self) -> Path:
         return self.path / "cluster.json"
+
+    @property
+    def installation_path(self) -> Path:
+        return self.path / "installation.json"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The orchestrator's: what was bought, and what it cost."""
+        return self.path / "ledger.db"
 
     @property
     def clock_path(self) -> Path:
@@ -83,17 +104,40 @@ class StateDir:
         write_private(self.card_path, json.dumps(asdict(card), indent=2))
 
     def read_card(self) -> ClusterCard | None:
-        """The card of the cluster that runs here, or was left here; None when there is none."""
-        if not self.card_path.exists():
+        """The card of the cluster that runs here, or was left here; None when there is none, or it is damaged."""
+        try:
+            return ClusterCard(**_read_json(self.card_path))
+        except TypeError:
             return None
-        return ClusterCard(**json.loads(self.card_path.read_text(encoding="utf-8")))
 
-    def forget(self, card: ClusterCard) -> None:
-        """Remove what only a running cluster needs; the database, the results and the logs stay."""
-        for directory in (self.ray_dir(card.cluster_id), self.gcs_dir(card.cluster_id)):
+    def keep_installation(self, cluster_id: str, ended: bool) -> None:
+        """Write down whose machines are ours, and whether any may be left."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(self.installation_path, json.dumps({"cluster_id": cluster_id, "ended": ended}))
+
+    def installation(self) -> Installation | None:
+        """What was kept; None in a new directory, in one of an older AIMA, or when the file is damaged."""
+        kept = _read_json(self.installation_path)
+        cluster_id = kept.get("cluster_id")
+        return (
+            Installation(cluster_id, kept.get("ended") is True) if cluster_id and isinstance(cluster_id, str) else None
+        )
+
+    def forget(self, cluster_id: str) -> None:
+        """Remove what only a running cluster needs; its id, the database, the results and the logs stay."""
+        for directory in (self.ray_dir(cluster_id), self.gcs_dir(cluster_id)):
             shutil.rmtree(directory, ignore_errors=True)
-        self.hub_socket(card.cluster_id).unlink(missing_ok=True)
+        self.hub_socket(cluster_id).unlink(missing_ok=True)
         self.card_path.unlink(missing_ok=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in the file; an empty one when it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_private(path: Path, text: str) -> None:

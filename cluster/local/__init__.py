@@ -1,4 +1,4 @@
-"""A whole cluster on one machine, and the demonstrations on it.
+"""A whole cluster on one machine, its proved end, and the demonstrations on it.
 
-Read embedded.py first, then demo.py, fake_cloud.py, processes.py and listening.py.
+Read embedded.py first with ending.py and stopping.py, then demo.py, fake_cloud.py, processes.py and listening.py.
 """

@@ -4,12 +4,14 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from cluster.client import Client
 from cluster.config.schema import Settings
 from cluster.config.state_directory import StateDir
 from cluster.local import embedded, fake_cloud
+from cluster.local.ending import Access
 from pipelines.media.sample_video import sample_video
 
 ANALYZERS = ("labels", "scenes")
@@ -67,7 +69,7 @@ def _tell(own: Settings, say: Say, show: Show, environment: Mapping[str, str]) -
             _wait_for_zero(client, clock, say)
             fleet = client.instances()
     finally:
-        embedded.down(state, say)
+        embedded.down(state, say, Access(own, environment, Path.home()))
     clock.mark("end")
     return _summary(outcome, fleet, clock)
 

@@ -2,41 +2,44 @@
 
 import contextlib
 import os
-import secrets
 import socket
 import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
+from autoscaler.names import new_cluster_id
 from cluster.config.child_environment import storage_access, without_secrets
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir, write_private
-from cluster.head import supervisor
 from cluster.head.api_health import is_ready
+from cluster.local import ending
 from cluster.local.listening import describe
 from cluster.local.processes import MARKER, head_processes, processes, words
-from cluster.orchestrator.cloud_factory import access_variables
+from cluster.local.stopping import ClusterError as ClusterError
+from cluster.local.stopping import started, stop_all
+from cluster.orchestrator.cloud_factory import LOCAL, access_variables
+from cluster.orchestrator.ledger_file import LedgerFacts, read_ledger
 from cluster.overlay.addresses import BLOCKS, first_free
 from cluster.overlay.ports import can_bind, is_free, listeners
 
 _READY_TIMEOUT_S = 180.0  # a restarted head may wait for Serve first, and start once more then
 _API_RESTART_S = 20.0
 _REVIVALS = 2
-_DRAIN_TIMEOUT_S = 75.0
-_STOP_GRACE_S = 3.0
-_STOP_ROUNDS = 4
-# Processes that outlive the call that started them, kept so that their exit codes can be taken.
-_started: list[subprocess.Popen[bytes]] = []
+_CLOUDS_TIMEOUT_S = 120.0
+_ORCHESTRATOR = "cluster.orchestrator.process"
 
 
-class ClusterError(RuntimeError):
-    """The cluster could not be started, reached or stopped; the message says what to do."""
+@dataclass(frozen=True)
+class Ended:
+    """There was a cluster, and it is gone. `lists_of`: the clouds beyond this machine whose good lists prove it."""
+
+    lists_of: tuple[str, ...]
 
 
 def up(
@@ -50,6 +53,7 @@ def up(
     """
     state = StateDir(settings.state_dir)
     if (running := state.read_card()) is not None:
+        state.keep_installation(running.cluster_id, ended=False)
         if _comes_back(state, running):
             if not _listens(running, running.address.orchestrator_port):
                 say(f"the orchestrator of {running.cluster_id} has ended; restarting it. Ray keeps running")
@@ -57,7 +61,7 @@ def up(
             return running
         say(f"{running.cluster_id} is not responding; restarting its head. Its workers keep running")
         return _revive(settings, state, running, environment)
-    state.prepare()
+    _settle(state, say)
     card = _new_card(settings)
     state.write_card(card)
     say(f"starting the orchestrator and Ray's head at {card.host}, ports {card.base_port}-{card.base_port + 63}")
@@ -78,7 +82,7 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
     for _attempt in range(_REVIVALS):
         # Killed, as by a crash: told to end together, Ray's parts may note half of their end
         # (see supervisor.end_children).
-        _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
+        stop_all(card.cluster_id, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
         state.forget_head(card.cluster_id)
         state.prepare()
         try:
@@ -87,13 +91,13 @@ def _revive(settings: Settings, state: StateDir, card: ClusterCard, environment:
             last = str(error)
         else:
             return card
-    _stop_all(card, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
+    stop_all(card.cluster_id, lambda: head_processes(card.cluster_id, state.ray_dir(card.cluster_id)), grace_s=0.0)
     raise ClusterError(f"{last}\n`aima down` ends its workers and clears the way for a new cluster")
 
 
 def _start_orchestrator(state: StateDir, card: ClusterCard, environment: Mapping[str, str]) -> None:
     """Start it with what the running cluster was told. Without it the API answers, but nothing is bought or ended."""
-    child = _spawn(state, card, "cluster.orchestrator.process", access_variables(environment))
+    child = _spawn(state, card, _ORCHESTRATOR, access_variables(environment))
     _wait_until(lambda: _listens(card, card.address.orchestrator_port), "the orchestrator", state, [child])
 
 
@@ -117,38 +121,84 @@ def _start(settings: Settings, state: StateDir, card: ClusterCard, environment: 
     _refuse_strangers(card)
     write_private(state.path / "settings.yaml", settings.model_dump_json())  # a database's URL may hold its password
     stores = storage_access(environment, settings.storage_uri, settings.queue_url, *settings.media.storage)
-    access = {"cluster.orchestrator.process": access_variables(environment), "cluster.head.start": stores}
+    access = {_ORCHESTRATOR: access_variables(environment), "cluster.head.start": stores}
     children = [_spawn(state, card, module, own) for module, own in access.items()]
     _wait_until(lambda: is_ready(card), "the API", state, children)
     _wait_until(lambda: _listens(card, card.address.dashboard_port), "Ray's API for jobs", state, children)
 
 
-def down(state: StateDir, say: Callable[[str], None] = lambda _line: None) -> bool:
-    """End every instance, then the cluster itself; True when there was one. Raises ClusterError if a process stays."""
-    card = state.read_card()
-    if card is None:
-        return False
+def down(
+    state: StateDir,
+    say: Callable[[str], None] = lambda _line: None,
+    access: ending.Access | None = None,
+    checked_by_hand: Collection[str] = (),
+    timeout_s: float = _CLOUDS_TIMEOUT_S,
+) -> Ended | None:
+    """End every instance, prove it, then end the cluster itself; None when there was none.
+
+    `checked_by_hand`: clouds of which a person says that nothing is left there. Raises StillBilled, and then the id and
+    the card stay; ClusterError if a process stays.
+    """
+    access = access or ending.Access(None, os.environ, Path.home())
+    card, facts, cluster_id = state.read_card(), read_ledger(state.ledger_path), known_id(state)
+    if card is None and not _left_behind(state, facts):
+        return None
     say("ending all instances")
-    _drain(state, card)
+    drained = ending.drain(state, card, say)
+    if not drained.answers:  # one that hangs must not buy while the clouds are asked
+        stop_all(cluster_id, lambda: _orchestrators(cluster_id))
+        facts = read_ledger(state.ledger_path)
+    told, by_hand = ending.told_settings(state, access.settings), set(checked_by_hand)
+    names = ending.to_ask(told, facts, drained.clouds, by_hand)
+    swept = ending.end_by_clouds(names, cluster_id, told, access, facts, timeout_s, say) if names else {}
+    if problem := ending.still_billed(cluster_id, swept, drained.answers):
+        raise problem
     say("stopping the head and the orchestrator")
-    remove(state, card)
-    return True
+    stop_all(cluster_id, lambda: list(processes(cluster_id)))
+    ending.write_off(state, {*names, *drained.clouds, *by_hand, LOCAL}, facts, say)
+    state.keep_installation(cluster_id, ended=True)
+    state.forget(cluster_id)
+    return Ended(tuple(sorted({*names, *drained.clouds} - {LOCAL})))
+
+
+def known_id(state: StateDir) -> str:
+    """Whose machines are this directory's: by its card, by what was kept, by the ledger's names; "" in a new one."""
+    card, kept = state.read_card(), state.installation()
+    if card is not None:
+        return card.cluster_id
+    return kept.cluster_id if kept else next(iter(sorted(read_ledger(state.ledger_path).cluster_ids)), "")
+
+
+def _left_behind(state: StateDir, facts: LedgerFacts) -> bool:
+    """Whether anything may be left of a cluster whose card is gone."""
+    kept, cluster_id = state.installation(), known_id(state)
+    if cluster_id and next(processes(cluster_id), None) is not None:
+        return True
+    return not kept.ended if kept else bool(facts.open or facts.unreadable)
+
+
+def _settle(state: StateDir, say: Callable[[str], None]) -> None:
+    """Make the directory ready for a cluster that begins, with the id that it shares with those before it.
+
+    What an earlier one has left is known by that id: its processes end, its machines come back by the ledger.
+    """
+    cluster_id = known_id(state) or new_cluster_id()
+    stop_all(cluster_id, lambda: list(processes(cluster_id)))
+    state.forget(cluster_id)
+    state.prepare()
+    state.keep_installation(cluster_id, ended=False)
+    if left := [entry for entry in read_ledger(state.ledger_path).open if entry.cloud != LOCAL]:
+        say(ending.told_of(tuple(left)))
 
 
 def remove(state: StateDir, card: ClusterCard) -> None:
     """Stop every process of the cluster and forget its address. Raises ClusterError if one survives."""
-    _stop_all(card, lambda: list(processes(card.cluster_id)))
-    state.forget(card)
+    stop_all(card.cluster_id, lambda: list(processes(card.cluster_id)))
+    state.forget(card.cluster_id)
 
 
-def _stop_all(card: ClusterCard, left: Callable[[], list[psutil.Process]], grace_s: float = _STOP_GRACE_S) -> None:
-    for _round in range(_STOP_ROUNDS):  # what ends may just have started something
-        alive = left()
-        _started[:] = [child for child in _started if child.poll() is None]
-        if not alive:
-            return
-        _stop(alive, grace_s)
-    raise ClusterError(f"these processes of {card.cluster_id} do not end: {[p.pid for p in left()]}")
+def _orchestrators(cluster_id: str) -> list[psutil.Process]:
+    return [process for process in processes(cluster_id) if words(process)[-1:] == [_ORCHESTRATOR]]
 
 
 def _comes_back(state: StateDir, card: ClusterCard) -> bool:
@@ -176,7 +226,7 @@ def _new_card(settings: Settings) -> ClusterCard:
             " set another in aima.yaml or AIMA_HTTP__PORT (0 picks one)"
         )
     return ClusterCard(
-        cluster_id=f"aima-{secrets.token_hex(4)}",
+        cluster_id=known_id(StateDir(settings.state_dir)) or new_cluster_id(),
         host=address.host,
         base_port=address.base_port,
         api_url=f"http://{settings.http.host}:{port}",
@@ -197,7 +247,7 @@ def _spawn(state: StateDir, card: ClusterCard, module: str, own: Mapping[str, st
             stderr=log,
             start_new_session=True,
         )
-    _started.append(child)
+    started.append(child)
     return child
 
 
@@ -220,32 +270,3 @@ def _last_words(state: StateDir, module: str) -> str:
     path = _log_path(state, module)
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
     return "\n".join([f"{module} ended while starting; the last lines of {path}:", *lines])
-
-
-def _drain(state: StateDir, card: ClusterCard) -> None:
-    headers = {"Authorization": f"Bearer {state.token('nodes')}"}
-    try:
-        httpx.post(f"{card.orchestrator_url}/v1/drain", headers=headers, timeout=_DRAIN_TIMEOUT_S).raise_for_status()
-    except httpx.ConnectError:
-        return  # the orchestrator is gone: its local workers end with every other process of the cluster
-    except httpx.HTTPError as error:
-        raise ClusterError(f"the orchestrator could not end all instances: {error}; see {state.logs}") from error
-
-
-def _stop(everything: list[psutil.Process], grace_s: float) -> None:
-    """SIGTERM to all, SIGKILL to whatever is left after the grace; with no grace, SIGKILL alone.
-
-    Ray's GCS is killed first: it must not see how the others end (see supervisor.end_children).
-    """
-    for process in everything if grace_s else ():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _gone, alive = psutil.wait_procs(everything, timeout=grace_s)
-    for process in sorted(alive, key=lambda process: not _is_gcs(process)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(alive, timeout=_STOP_GRACE_S)
-
-
-def _is_gcs(process: psutil.Process) -> bool:
-    return any(word.endswith(f"/{supervisor.GCS}") for word in words(process)[:1])

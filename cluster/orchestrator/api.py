@@ -100,7 +100,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
     @app.post("/v1/drain", dependencies=[nodes_only])
     async def drain() -> dict[str, Any]:
         await reconciler.drain(_DRAIN_TIMEOUT_S)
-        return reconciler.fleet()
+        return reconciler.fleet() | {"proved": orchestrator.askable()}
 
     _add_reader_routes(app, orchestrator)
     _add_worker_routes(app, orchestrator)

@@ -1,9 +1,10 @@
 """From settings to what the autoscaler is given: node types, budgets, paces, and the clouds with their keys.
 
-Only the orchestrator and `aima sweep` call `providers`: no other process ever holds a cloud's key.
+Only the orchestrator, `aima down` and `aima sweep` call `provider`: no other process ever holds a cloud's key.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.registry import api_root, load_provider
 from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.decisions.decide import Policy
+from autoscaler.errors import CloudError, KeyRefused, UnknownCloud
 from autoscaler.fleet.spec import Pace
 from autoscaler.types import NodeType
 from cluster.config.credentials import runpod_key, vastai_key
 from cluster.config.schema import LimitSettings, Settings
+from cluster.orchestrator.ledger_file import LedgerFacts, OpenEntry
+from cluster.orchestrator.unreachable import Unreachable
 
 LOCAL, KUBERNETES = "local", "kubernetes"
 
@@ -50,16 +54,54 @@ def providers(
     home: Path,
     clock: Callable[[], float],
     local: Callable[[], CloudProvider],
+    ledger: LedgerFacts | None = None,
 ) -> dict[str, CloudProvider]:
-    """Every cloud that a node type may come from, with the keys that `environment` and `home` hold.
+    """What an orchestrator looks after: the configured clouds, and those at which the ledger has something open.
 
-    `clock` gives unix seconds. `local` makes the cloud of this machine, which needs no key. Raises KeyRefused.
+    An unreadable ledger may have something open wherever there is a key. Raises KeyRefused where a configured cloud has
+    no key, unless something may be open: that is looked after first.
     """
+    ledger, configured = ledger or LedgerFacts(), set(cloud_names(settings))
+    names = configured | {entry.cloud for entry in ledger.open}
+    if ledger.unreadable:
+        names |= clouds_with_key(environment, home)
+    made = reachable(sorted(names - {LOCAL}), settings, cluster_id, environment, home, clock, ledger.open)
+    if not ledger.open and not ledger.unreadable:
+        for name in sorted(unreachable(made)):
+            provider(name, settings, cluster_id, environment, home, clock)
+    return made | ({LOCAL: local()} if LOCAL in names else {})
 
-    def make(name: str) -> CloudProvider:
-        return local() if name == LOCAL else provider(name, settings, cluster_id, environment, home, clock)
 
-    return {name: make(name) for name in cloud_names(settings)}
+def reachable(
+    names: Iterable[str],
+    settings: Settings,
+    cluster_id: str,
+    environment: Mapping[str, str],
+    home: Path,
+    clock: Callable[[], float],
+    open_entries: Collection[OpenEntry] = (),
+) -> dict[str, CloudProvider]:
+    """Each of these clouds, or what stands in for it. Their open entries are known to them by whole names."""
+    made: dict[str, CloudProvider] = {}
+    for name in names:
+        here = [entry for entry in open_entries if entry.cloud == name]
+        known = [entry.name for entry in here]
+        try:
+            made[name] = provider(name, settings, cluster_id, environment, home, clock, known)
+        except (CloudError, UnknownCloud) as error:
+            left = f"; may still be billed there: {', '.join(map(str, here))}" if here else ""
+            made[name] = Unreachable(name, f"{error}{left}")
+    return made
+
+
+def unreachable(clouds: Mapping[str, CloudProvider]) -> set[str]:
+    """Those that cannot be asked."""
+    return {name for name, cloud in clouds.items() if isinstance(cloud, Unreachable)}
+
+
+def to_sweep(settings: Settings, bought_at: Collection[str], environment: Mapping[str, str], home: Path) -> set[str]:
+    """Every cloud beyond this machine that may hold something: configured, in the ledger, or with a key here."""
+    return {*cloud_names(settings), *bought_at, *clouds_with_key(environment, home)} - {LOCAL}
 
 
 def provider(
@@ -69,11 +111,27 @@ def provider(
     environment: Mapping[str, str],
     home: Path,
     clock: Callable[[], float],
+    known_names: Collection[str] = (),
 ) -> CloudProvider:
-    """One cloud beyond this machine. Raises KeyRefused."""
+    """One cloud beyond this machine, with the key that `environment` or `home` holds. `clock` gives unix seconds.
+
+    `known_names`: launches that are this cluster's whatever id they carry. Raises KeyRefused and UnknownCloud.
+    """
     if name == KUBERNETES:
         return _kubernetes(settings, clock)
-    return _rented(name, cluster_id, environment, home, clock)
+    if name not in _RENTED:
+        raise UnknownCloud(name, (*_RENTED, KUBERNETES))
+    return _rented(name, cluster_id, environment, home, clock, known_names)
+
+
+def clouds_with_key(environment: Mapping[str, str], home: Path) -> set[str]:
+    """The clouds for which there is a key here."""
+    found = set()
+    for name, rented in _RENTED.items():
+        with contextlib.suppress(KeyRefused):
+            rented.key(environment, home)
+            found.add(name)
+    return found
 
 
 def api_addresses(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
@@ -131,8 +189,11 @@ def budgets(settings: Settings) -> Budgets:
     return Budgets(budget(own), {cloud: budget(limits) for cloud, limits in own.clouds.items()})
 
 
-def policy(settings: Settings) -> Policy:
-    """When machines are given up, and how late each cloud may list what it has sold."""
+def policy(settings: Settings, clouds: Mapping[str, CloudProvider] | None = None) -> Policy:
+    """When machines are given up, and how late each cloud may list what it has sold.
+
+    `clouds`: all that are looked after; of those that the settings do not name, what runs there drains.
+    """
     scaling = settings.scaling
     return Policy(
         list_lag_s=_LOCAL_LIST_LAG_S,
@@ -143,6 +204,8 @@ def policy(settings: Settings) -> Policy:
         unused_limit_s=scaling.unused_limit_s,
         drain_s=scaling.drain_s,
         cool_down_s=scaling.cool_down_s,
+        retired=frozenset(clouds or ()) - frozenset(cloud_names(settings)),
+        unreachable=frozenset(unreachable(clouds or {})),
     )
 
 
@@ -159,10 +222,16 @@ def access_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _rented(
-    name: str, cluster_id: str, environment: Mapping[str, str], home: Path, clock: Callable[[], float]
+    name: str,
+    cluster_id: str,
+    environment: Mapping[str, str],
+    home: Path,
+    clock: Callable[[], float],
+    known_names: Collection[str],
 ) -> CloudProvider:
     rented = _RENTED[name]
     options: dict[str, Any] = {"cluster_id": cluster_id, "api_key": rented.key(environment, home), "wall_clock": clock}
+    options["known_names"] = known_names
     if base_url := environment.get(rented.base_url_variable):
         options["base_url"] = base_url
     return load_provider(name, **options)

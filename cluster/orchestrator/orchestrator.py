@@ -18,8 +18,9 @@ from cluster.config.child_environment import without_secrets
 from cluster.config.node_resources import OBJECT_STORE_BYTES, resource_flags
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir
-from cluster.orchestrator.cloud_factory import budgets, node_types, pace, policy, providers
+from cluster.orchestrator.cloud_factory import budgets, node_types, pace, policy, providers, unreachable
 from cluster.orchestrator.join_tokens import Joins, Refused
+from cluster.orchestrator.ledger_file import read_ledger
 from cluster.orchestrator.metrics import FleetMetrics
 from cluster.orchestrator.overlay_server import Gateway, OverlayFleet
 from cluster.overlay.addresses import first_free
@@ -41,13 +42,15 @@ class Orchestrator:
         self.joins = Joins(self.clock, state.path / "overlay" / "pending.json", lifetime_s)
         self._next_block = int((card.base_port - 10_000) / 64) + 1
         self.metrics = FleetMetrics()
+        facts, home = read_ledger(state.ledger_path), Path.home()
+        self.clouds = providers(settings, card.cluster_id, os.environ, home, self.clock, self._local_cloud, facts)
         launches = Launches(self._journal(), self.clock, self.metrics)
         launches.load(_LEDGER_PATIENCE_S)  # nobody waits yet; what cannot be read now is read later
         self.reconciler = Reconciler(
             Spec(card.cluster_id, node_types(settings), self._equip, self._forbids),
-            providers(settings, card.cluster_id, os.environ, Path.home(), self.clock, self._local_cloud),
+            self.clouds,
             launches,
-            Rules(policy(settings), budgets(settings), pace()),
+            Rules(policy(settings, self.clouds), budgets(settings), pace()),
             self._tell_to_end,
         )
         self.metrics.watch(self.reconciler.fleet, self.reconciler.billed_s, self._lane_of)
@@ -57,7 +60,7 @@ class Orchestrator:
         )
 
     def _journal(self) -> Journal:
-        path = self.state.path / "ledger.db"
+        path = self.state.ledger_path
         with contextlib.suppress(OSError):  # a disk that cannot be written keeps no machine from its end
             path.touch(mode=0o600)  # what SQLite puts beside it is no more open
         ledger = Ledger(open_engine(f"sqlite:///{path}"), self.clock)
@@ -95,6 +98,10 @@ class Orchestrator:
         return Equipment(
             {"AIMA_ORCHESTRATOR_URL": self.card.orchestrator_url, "AIMA_JOIN_TOKEN": self.joins.issue(name)}
         )
+
+    def askable(self) -> list[str]:
+        """The clouds that can be asked: a drain that has returned has good lists of each."""
+        return sorted(self.clouds.keys() - unreachable(self.clouds))
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile, and keep the overlay's door, until `stop`."""

@@ -527,3 +527,33 @@ def test_what_is_not_what_was_bought_is_ended(traits: Traits, says: str) -> None
         assert isinstance(command, Terminate)
         assert command.broken
         assert says in command.reason
+
+
+def test_a_retired_cloud_drains() -> None:
+    """It is not bought from any more: new work stays away, what works may end within `drain_s`."""
+    retired = replace(POLICY, retired={"red"}, drain_s=60.0)
+    listings = {"red": Listing((machine(),), NOW, NOW)}
+
+    def decided(**values: Any) -> list[Command]:
+        return decide(Observed([intent(**values)], listings, {}), NOW, retired)
+
+    assert [type(command) for command in decided()] == [Terminate], "it has not joined"
+    (drain,) = decided(joined_at=NOW - 50)
+    assert drain == Drain("a", "the settings do not name red any more")
+    assert decided(joined_at=NOW - 50, phases={DRAINING: NOW - 59}) == []
+    (end,) = decided(joined_at=NOW - 50, phases={DRAINING: NOW - 60})
+    assert isinstance(end, Terminate)
+    idle = Observed([intent(joined_at=NOW - 50)], listings, {}, unused={"a": (NOW, "")})
+    assert [type(command) for command in decide(idle, NOW, retired)] == [Terminate]
+
+
+@pytest.mark.parametrize("state", [IntentState.BUYING, IntentState.BOUGHT, IntentState.ENDING])
+@pytest.mark.parametrize("joined_at", [None, NOW])
+def test_what_nobody_can_ask_about_counts_until_its_maximum_age(state: IntentState, joined_at: float | None) -> None:
+    """Then it has ended itself: for longer it would only keep others from being bought."""
+    gone = replace(POLICY, unreachable={"red"}, drain_s=60.0)
+    for age_s, closed in ((3660.0, False), (3661.0, True)):
+        seen = Observed([intent(state=state, age_s=age_s, joined_at=joined_at)], {"red": None}, {})
+        found = decide(seen, NOW, gone)
+        assert [(type(c), getattr(c, "at", None)) for c in found] == ([(Close, NOW - age_s + 3600)] if closed else [])
+        assert all("look into its console" in c.reason for c in found if isinstance(c, Close))

@@ -24,7 +24,9 @@ from cluster.orchestrator.cloud_factory import (
     pace,
     policy,
     providers,
+    unreachable,
 )
+from cluster.orchestrator.ledger_file import LedgerFacts, OpenEntry
 
 
 def zero() -> float:
@@ -70,6 +72,27 @@ def test_clouds_are_made_with_their_keys_and_roots(tmp_path: Path) -> None:
 def test_without_a_key_it_says_where_one_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(KeyRefused, match=r"set RUNPOD_API_KEY, or run `runpod config`"):
         providers(rented(), "c1", {}, tmp_path, zero, lambda: fake.Provider(clock=zero))
+
+
+def test_a_missing_key_keeps_nothing_else_from_being_looked_after(tmp_path: Path) -> None:
+    """While something is open: the cloud without a key is shown as one that cannot be asked."""
+    entry = OpenEntry("aima-1-gpu-01234567", "runpod", "pod-1", 0.74)
+    for facts in (LedgerFacts(frozenset({"runpod"}), (entry,)), LedgerFacts(unreadable="locked")):
+        made = providers(rented(), "c1", {"VAST_API_KEY": "v"}, tmp_path, zero, lambda: fake.Provider(zero), facts)
+        assert unreachable(made) == {"runpod"}
+        assert set(made) == {"local", "runpod", "vastai"}
+
+
+def test_clouds_with_something_open_are_looked_after_whatever_the_settings_name(tmp_path: Path) -> None:
+    entry = OpenEntry("aima-1-gpu-01234567", "vastai", "1", 0.74)
+    key = {"VAST_API_KEY": "v"}
+    for facts in (LedgerFacts(frozenset({"vastai"}), (entry,)), LedgerFacts(unreadable="damaged")):
+        made = providers(Settings(), "c1", key, tmp_path, zero, lambda: fake.Provider(zero), facts)
+        assert set(made) == {"local", "vastai"}
+        rules = policy(Settings(), made)
+        assert (rules.retired, rules.unreachable) == ({"vastai"}, set())
+    closed = LedgerFacts(frozenset({"vastai"}))
+    assert set(providers(Settings(), "c1", key, tmp_path, zero, lambda: fake.Provider(zero), closed)) == {"local"}
 
 
 def test_only_what_opens_clouds_is_handed_on() -> None:
