@@ -107,6 +107,7 @@ def parse(arguments: Sequence[str] | None, kind: str, analyzers: Sequence[str]) 
         resume=given.resume,
         decoder=given.decoder,
         hardware_decoding=given.hardware_decoding,
+        private_hosts=given.private_hosts,
         log_format=given.log_format,
         kind=kind,
     )
@@ -131,6 +132,7 @@ def _parser(kind: str, analyzers: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m pipelines.{kind}", description=__doc__)
     add = parser.add_argument
     add("--input", nargs="+", required=True, help="files, folders, prefixes, or .txt manifests; local, http(s), s3")
+    add("--private-hosts", action="store_true", help="URLs may lead into a private network; else only to public hosts")
     add("--output", required=True, help="folder or s3:// prefix for the Parquet parts, errors and the manifest")
     add("--analyzers", default=",".join(analyzers))
     add("--option", action="append", default=[], metavar="ANALYZER.NAME=VALUE", help="VALUE as JSON; repeatable")

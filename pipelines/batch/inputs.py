@@ -6,7 +6,7 @@ from pyarrow import fs
 
 from pipelines.errors import MediaError
 from pipelines.files import filesystem_of
-from pipelines.media.addresses import AddressRefused, LocalFile, MediaAddress, WebAddress, read_address
+from pipelines.media.addresses import AddressRefused, LocalFile, MediaAddress, WebAddress, read_address, trusted
 
 _NAMED = {
     "video": "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv",
@@ -19,13 +19,21 @@ _SUFFIXES["audio"] |= _SUFFIXES["video"]
 _CALLED = {"video": "videos", "audio": "recordings or videos", "images": "pictures"}
 
 
-def list_media(inputs: Sequence[str], kind: str = "video") -> tuple[str, ...]:
+def list_media(inputs: Sequence[str], kind: str = "video", private_hosts: bool = False) -> tuple[str, ...]:
     """The media URIs meant, without repeats: files as given; of folders and prefixes those of the kind, sorted.
 
     A .txt file is a manifest: one path or URI a line, taken as it is; blank lines and those with # do not count.
-    Raises MediaError for one that names nothing.
+    `private_hosts`: URLs may lead into a private network. Raises MediaError for one that names nothing.
     """
-    return tuple(dict.fromkeys(uri for given in inputs for uri in _list_one(given, kind)))
+    found = dict.fromkeys(uri for given in inputs for uri in _list_one(given, kind))
+    return tuple(map(_trusted, found) if private_hosts else found)
+
+
+def _trusted(uri: str) -> str:
+    try:
+        return trusted(uri)
+    except AddressRefused:
+        return uri  # its own error, when it is read
 
 
 def _list_one(uri: str, kind: str) -> Iterator[str]:

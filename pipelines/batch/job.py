@@ -29,6 +29,7 @@ class BatchJob:
     decoder: str = ""
     hardware_decoding: bool = False
     kind: str = "video"
+    private_hosts: bool = False
     log_format: Format = "text"
 
     def identity(self) -> dict[str, Any]:

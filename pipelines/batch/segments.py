@@ -66,7 +66,7 @@ def plan(job: BatchJob, probe: Probe) -> tuple[dict[str, SegmentTask], BatchResu
     """
     tasks: dict[str, SegmentTask] = {}
     result = BatchResult()
-    for uri, info in _probed(list_media(job.inputs, job.kind), probe):
+    for uri, info in _probed(list_media(job.inputs, job.kind, job.private_hosts), probe):
         result.media += 1
         key = media_key(uri)
         fits, error = ((), info) if isinstance(info, MediaError) else applicable(info, job.analyzers)

@@ -68,7 +68,7 @@ class PictureJobs:
         return _BUNDLES_AT_ONCE
 
     def plan(self, job: BatchJob, finished: Mapping[str, Outcome]) -> Plan:
-        uris = list_media(job.inputs, job.kind)
+        uris = list_media(job.inputs, job.kind, job.private_hosts)
         known = {without_query(uri) for uri in uris}
         done = {name: outcome for name, outcome in finished.items() if known.issuperset(outcome["pictures"])}
         tasks: dict[str, PicturesTask] = {}

@@ -124,3 +124,15 @@ def test_a_presigned_address_needs_no_credentials(bucket: Any, monkeypatch: pyte
 
 def test_a_manifest_lists_media(bucket: Any) -> None:
     assert list_media(["s3://media/list.txt"]) == ("s3://media/videos/a.mkv", "/local/b.mp4")
+
+
+def test_a_batch_job_reads_from_private_hosts_only_when_it_is_told_to(
+    server: RangeServer, processes: DecodeProcesses
+) -> None:
+    path = media.build("h264-mp4", server.folder).path
+    url = server.url(path.name).partition("#")[0]
+    (public,) = list_media([url])
+    with pytest.raises(MediaError, match="not allowed"):
+        processes.probe(public)
+    (private,) = list_media([url], private_hosts=True)
+    assert processes.probe(private).duration_s > 0
