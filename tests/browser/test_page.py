@@ -242,7 +242,7 @@ def test_a_refusal_names_what_to_mend(calm: Served, visit: Visit) -> None:
     expect(page.locator("#new-problem")).to_have_text("Drop a file, or give an address.")
     page.get_by_label("or an address").fill("/no/such/nothing.mp4")
     page.get_by_role("button", name="Analyse").click()
-    expect(page.locator("#new-problem")).to_have_text(re.compile(r"^'/no/such/nothing.mp4': there is no such file"))
+    expect(page.locator("#new-problem")).to_have_text(re.compile(r"^'/no/such/nothing.mp4': not allowed"))
     visitor.pictures("refusal")
     visitor.complaints.clear()  # Chromium logs the 422s that were meant
 
