@@ -72,6 +72,14 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         return
     option.numprocesses = processes(config.args, config.invocation_params.dir)
     option.loadscopereorder = False
+    # A process that is started for one that died may wait for ever; the run ends, and has failed.
+    option.maxworkerrestart = option.maxworkerrestart or "0"
+
+
+def pytest_testnodedown(node: Any, error: object) -> None:
+    if error:
+        report = pytest.CollectReport(node.gateway.id, "failed", f"this process of the run died: {error}", [])
+        node.config.hook.pytest_collectreport(report=report)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SideBySide:

@@ -22,6 +22,8 @@ from cluster.config.schema import Settings
 from pipelines.batch.command_line import parse
 from tests.support.documents import DOCUMENTS, ROOT, Block, blocks, commands, inline_commands
 
+# `help_of` runs modules that another test may have imported before.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.*found in sys\.modules:RuntimeWarning")
 SHELL = blocks("sh")
 # Programs of others. What of their commands can be wrong here is the files and names in them.
 OTHERS = {"[", "curl", "docker", "eval", "helm", "mkdir", "chmod", "openssl", "grep", "sort", "python3", "ray", "rm"}

@@ -10,8 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ROOMS = ("autoscaler", "cluster", "pipelines", "serve_apps", "tests")
 MOST_THINGS = 14
-# Folders that may hold more, and why.
-MORE_THINGS = {"tests/benchmarks": "each file is a program that people call by its name"}
+# Folders that may hold more: how many, and why.
+MORE_THINGS = {
+    "autoscaler/clouds": (16, "a cloud is one file, and a second one where its API is large"),
+    "tests/benchmarks": (16, "each file is a program that people call by its name"),
+}
 # Alembic loads these files by their path.
 NO_PACKAGES = {"serve_apps/store/migrations/versions"}
 
@@ -52,7 +55,8 @@ def imported(tree: ast.AST, known: set[str]) -> set[str]:
 @pytest.mark.parametrize("package", packages())
 def test_a_folder_holds_few_things(package: str) -> None:
     found = things(ROOT / package)
-    assert len(found) <= MOST_THINGS or package in MORE_THINGS, f"{len(found)} things; make rooms: {found}"
+    most, _why = MORE_THINGS.get(package, (MOST_THINGS, ""))
+    assert len(found) <= most, f"{len(found)} things; make rooms: {found}"
 
 
 def test_every_exception_is_still_one() -> None:
