@@ -9,9 +9,8 @@ import contextlib
 import logging
 import random
 import socket
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +21,7 @@ from autoscaler.worker_command import HubAddress
 from cluster.overlay.addresses import NodeAddress
 from cluster.overlay.backoff import pause_s
 from cluster.overlay.control import COMMAND, ControlError, Enrolment, decode, encode, encode_enrolment
+from cluster.overlay.peer_listeners import PeerListeners
 from cluster.overlay.ssh import (
     ALGORITHMS,
     LOGIN_TIMEOUT_S,
@@ -67,7 +67,7 @@ class Spoke:
         self.silence_s = SILENCE_S
         self._connection: asyncssh.SSHClientConnection | None = None
         self._congestion: Congestion | None = None
-        self._listeners = _PeerListeners(self)
+        self._listeners = PeerListeners(self.open_stream)
         self._control: Any = None
         self._reports: list[Mapping[str, Any]] = []
         prepare_process()
@@ -236,58 +236,6 @@ class _PinnedHub(asyncssh.SSHClient):
     def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
         """Whether the key is the pinned one."""
         return key.get_fingerprint() == self._fingerprint
-
-
-class _PeerListeners:
-    """The sockets at which this machine's Ray finds its peers; they come and go as the hub says."""
-
-    def __init__(self, spoke: Spoke) -> None:
-        self._spoke = spoke
-        self._servers: dict[NodeAddress, asyncio.Task[list[asyncio.Server]]] = {}
-        self._streams: set[asyncio.Task[None]] = set()
-
-    def follow(self, peers: Sequence[NodeAddress]) -> None:
-        """Listen for exactly these."""
-        for address in set(self._servers) - set(peers):
-            self._servers.pop(address).add_done_callback(_close_all)
-        for address in peers:
-            if address not in self._servers:
-                self._servers[address] = asyncio.get_running_loop().create_task(self._listen_for(address))
-
-    async def _listen_for(self, address: NodeAddress) -> list[asyncio.Server]:
-        loop, servers = asyncio.get_running_loop(), []
-        for port in address.ports:
-            try:
-                servers.append(await loop.create_server(self._acceptor(address.host, port), address.host, port))
-            except OSError as error:
-                print(f"{address.host}:{port} cannot be listened for: {error}", file=sys.stderr)
-        return servers
-
-    def _acceptor(self, host: str, port: int) -> type[TcpEnd]:
-        listeners = self
-
-        class Accepted(TcpEnd):
-            def connection_made(self, transport: asyncio.BaseTransport) -> None:
-                super().connection_made(transport)
-                listeners._carry(self, host, port)
-
-        return Accepted
-
-    def _carry(self, end: TcpEnd, host: str, port: int) -> None:
-        task = asyncio.get_running_loop().create_task(self._stream(end, host, port))
-        self._streams.add(task)
-        task.add_done_callback(self._streams.discard)
-
-    async def _stream(self, end: TcpEnd, host: str, port: int) -> None:
-        try:
-            (await self._spoke.open_stream(host, port)).join(end)
-        except (OSError, asyncssh.Error):
-            end.abort()
-
-
-def _close_all(listening: "asyncio.Task[list[asyncio.Server]]") -> None:
-    for server in listening.result():
-        server.close()
 
 
 async def _line(stdout: asyncssh.SSHReader[str]) -> str:
