@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Call = Literal["create", "list", "get", "terminate", "offers", "logs", "any"]
+Call = Literal["create", "list", "get", "terminate", "offers", "logs", "bill", "any"]
 Quirk = Literal[
     "never_listed", "stuck", "no_runtime", "image_missing", "oci_error", "exits", "unknown", "offline", "stopped",
     "misplaced", "refused_contract", "community", "no_gpu", "other_gpu",

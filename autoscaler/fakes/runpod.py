@@ -15,6 +15,7 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 
+from autoscaler.fakes import bills
 from autoscaler.fakes.account import Account, Machine
 from autoscaler.fakes.containers import Container
 from autoscaler.fakes.control import add_control_routes, perform
@@ -105,6 +106,7 @@ def create_app(account: Account) -> FastAPI:
     _add_pod_routes(app, account)
     _add_single_pod_routes(app, account)
     _add_catalogue_route(app, account)
+    bills.add_runpod_route(app, account, lambda authorization: _allow(account, authorization))
     add_control_routes(app, account, RUNPOD_FAILURES)
     return app
 

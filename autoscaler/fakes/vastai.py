@@ -12,6 +12,7 @@ from fastapi import Body, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
+from autoscaler.fakes import bills
 from autoscaler.fakes.account import Account, Machine
 from autoscaler.fakes.containers import Container
 from autoscaler.fakes.control import add_control_routes, perform
@@ -73,6 +74,7 @@ def create_app(account: Account) -> FastAPI:
     turnstile, contracts = Turnstile(account), itertools.count(30_000_001)
     _add_market_routes(app, account, turnstile, contracts)
     _add_instance_routes(app, account, turnstile)
+    bills.add_vastai_route(app, account, Depends(_only_with_key(account)))
     add_control_routes(app, account, VASTAI_FAILURES)
     return app
 

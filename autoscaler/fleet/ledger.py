@@ -127,6 +127,19 @@ class Past:
     events: Sequence[Event] = ()
 
 
+def create_missing(engine: Engine, wanted: MetaData) -> None:
+    """Create tables that are missing, and columns of theirs that an older AIMA did not know."""
+    wanted.create_all(engine)
+    found = inspect(engine)
+    known = {table.name: {each["name"] for each in found.get_columns(table.name)} for table in wanted.sorted_tables}
+    with engine.begin() as connection:
+        for table in wanted.sorted_tables:
+            for column in table.c:
+                if column.name not in known[table.name]:
+                    kind = column.type.compile(engine.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
+
+
 class Ledger:
     """The record on an Engine of its own. Every method is one transaction; it blocks: call it beside the event loop."""
 
@@ -136,13 +149,7 @@ class Ledger:
 
     def create_tables(self) -> None:
         """Create what is missing: tables, and columns that an older AIMA did not know."""
-        metadata.create_all(self._engine)
-        known = {column["name"] for column in inspect(self._engine).get_columns(intents.name)}
-        with self._engine.begin() as connection:
-            for column in intents.c:
-                if column.name not in known:
-                    kind = column.type.compile(self._engine.dialect)
-                    connection.exec_driver_sql(f"ALTER TABLE {intents.name} ADD COLUMN {column.name} {kind}")
+        create_missing(self._engine, metadata)
 
     def write(self, changed: Iterable[Intent], said: Sequence[Event] = ()) -> None:
         """Write these launches as they are now, new or known, and what was said of them."""
@@ -179,6 +186,11 @@ class Ledger:
         rows = select(intents).order_by(intents.c.wanted_at.desc()).limit(limit)
         with self._engine.connect() as connection:
             return [_intent(row) for row in connection.execute(rows)][::-1]
+
+    def bought_since(self, since: float) -> list[Intent]:
+        """Everything that was bought from then on (unix seconds), over or not."""
+        with self._engine.connect() as connection:
+            return [_intent(row) for row in connection.execute(select(intents).where(intents.c.bought_at >= since))]
 
     def recent_events(self, limit: int = _EVENTS_SHOWN) -> list[dict[str, Any]]:
         """The newest sentences, oldest of them first: at (unix seconds), name, sentence."""

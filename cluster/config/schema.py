@@ -191,6 +191,12 @@ class BudgetSettings(LimitSettings):
     # A purchase has to leave room in the day and month for so much running time.
     commitment_s: Annotated[float, Field(gt=0)] = 600.0
     clouds: Mapping[CloudName, LimitSettings] = {}
+    # The ledger is an estimate until it is compared with what clouds have billed, once a day. Differences are worth a
+    # warning from the larger of a sum and a share of the ledger's own sum; prices and seconds are rounded differently.
+    bill_warn_usd: Annotated[float, Field(ge=0)] = 1.0
+    bill_warn_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    # Bills come late: a machine whose bill is too low is judged only so long after its end.
+    bill_settled_s: Annotated[float, Field(ge=0)] = 2 * 86_400.0
 
 
 class OverlaySettings(Frozen):

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from autoscaler.errors import Draining, LedgerUnavailable, UnknownNodeType
 from autoscaler.types import DRAINING, Activity, Intent
+from cluster.orchestrator.bills import add_bill_route
 from cluster.orchestrator.join_tokens import Refused
 from cluster.orchestrator.orchestrator import Orchestrator
 
@@ -102,6 +103,7 @@ def create_app(orchestrator: Orchestrator) -> FastAPI:
         await reconciler.drain(_DRAIN_TIMEOUT_S)
         return reconciler.fleet() | {"proved": orchestrator.askable()}
 
+    add_bill_route(app, orchestrator.bills, nodes_only)
     _add_reader_routes(app, orchestrator)
     _add_worker_routes(app, orchestrator)
     return app
@@ -113,7 +115,7 @@ def _add_reader_routes(app: FastAPI, orchestrator: Orchestrator) -> None:
 
     @app.get("/v1/fleet", dependencies=[readers])
     async def fleet() -> dict[str, Any]:
-        return orchestrator.reconciler.fleet()
+        return orchestrator.fleet()
 
     @app.get("/metrics", dependencies=[readers])
     async def metrics() -> Response:

@@ -130,6 +130,7 @@ class _Now(Collector):
         yield from _clouds(fleet)
         yield from _money(fleet["clouds"], fleet["spending"])
         yield from _ledger(fleet["ledger"])
+        yield from _bills(fleet["clouds"], fleet.get("bills") or ())
         billed = CounterMetricFamily(
             "aima_machine_billed_seconds",
             "Seconds of machines that clouds bill, from each purchase to the listing that omits it.",
@@ -216,3 +217,23 @@ def _money(clouds: Iterable[str], spending: Mapping[str, Any]) -> Iterable[Metri
                 limit.add_metric((name, window), most)
                 left.add_metric((name, window), most - scopes.get(scope, nothing)[key])
     return rate, spent, limit, left
+
+
+def _bills(clouds: Iterable[str], bills: Iterable[Mapping[str, Any]]) -> Iterable[Metric]:
+    difference = GaugeMetricFamily(
+        "aima_bill_difference_usd",
+        "All differences between a cloud's own bill and the ledger, machine by machine, of the last 35 days.",
+        labels=("cloud",),
+    )
+    differs = GaugeMetricFamily(
+        "aima_bill_differs", "1 while a cloud's bill differs by more than the settings allow.", labels=("cloud",)
+    )
+    checked = GaugeMetricFamily(
+        "aima_bill_checked_timestamp_seconds", "When a cloud's bill was last read, in Unix seconds.", labels=("cloud",)
+    )
+    nothing = {cloud: {"difference_usd": 0.0, "exceeds": False, "checked_at": None} for cloud in clouds}
+    for cloud, bill in (nothing | {bill["cloud"]: dict(bill) for bill in bills}).items():
+        difference.add_metric((cloud,), bill["difference_usd"])
+        differs.add_metric((cloud,), float(bill["exceeds"]))
+        checked.add_metric((cloud,), bill["checked_at"] or 0.0)
+    return difference, differs, checked

@@ -18,6 +18,7 @@ from cluster.config.child_environment import without_secrets
 from cluster.config.node_resources import OBJECT_STORE_BYTES, resource_flags
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir
+from cluster.orchestrator.bills import open_ledger, reconciliation, with_bills
 from cluster.orchestrator.cloud_factory import budgets, node_types, pace, policy, providers, unreachable
 from cluster.orchestrator.join_tokens import Joins, Refused
 from cluster.orchestrator.ledger_file import read_ledger
@@ -46,6 +47,7 @@ class Orchestrator:
         self.clouds = providers(settings, card.cluster_id, os.environ, home, self.clock, self._local_cloud, facts)
         launches = Launches(self._journal(), self.clock, self.metrics)
         launches.load(_LEDGER_PATIENCE_S)  # nobody waits yet; what cannot be read now is read later
+        self.bills = reconciliation(settings.budgets, open_ledger(state), self.clouds, card.cluster_id, self.clock)
         self.reconciler = Reconciler(
             Spec(card.cluster_id, node_types(settings), self._equip, self._forbids),
             self.clouds,
@@ -53,11 +55,15 @@ class Orchestrator:
             Rules(policy(settings, self.clouds), budgets(settings), pace()),
             self._tell_to_end,
         )
-        self.metrics.watch(self.reconciler.fleet, self.reconciler.billed_s, self._lane_of)
+        self.metrics.watch(self.fleet, self.reconciler.billed_s, self._lane_of)
         fleet = OverlayFleet(self.reconciler.demand, self.reconciler.reports, self.reconciler.ready)
         self.gateway = (
             Gateway(settings, state, card, self.joins, fleet, self.clock) if settings.overlay.enabled else None
         )
+
+    def fleet(self) -> dict[str, Any]:
+        """The fleet's view, with the clouds' bills."""
+        return with_bills(self.reconciler.fleet(), self.bills)
 
     def _journal(self) -> Journal:
         path = self.state.ledger_path
@@ -105,7 +111,7 @@ class Orchestrator:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reconcile, and keep the overlay's door, until `stop`."""
-        loops = [self.reconciler.run(stop)]
+        loops = [self.reconciler.run(stop), self.bills.run(stop)]
         if self.gateway is not None:
             loops.append(self.gateway.serve(stop))
         try:

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 from dataclasses import replace
 from typing import Any
 
+from autoscaler.billing import runpod as runpod_bill
+from autoscaler.billing.comparison import Bill
 from autoscaler.clouds.http import Reply, Rest, Sleep
 from autoscaler.clouds.rate_limits import CallKind
 from autoscaler.clouds.registry import api_root
@@ -131,6 +133,10 @@ class Provider:
         reply = await self._rest.delete(f"/v2/pods/{instance_id}")
         if (not reply.ok and reply.status != 404) or reply.is_html:
             raise self._rest.failure(reply)
+
+    async def read_bill(self, since: float, until: float) -> Bill:
+        """What each machine of the account cost from `since` to `until` (unix seconds)."""
+        return await runpod_bill.read_bill(self._rest, since, until)
 
     async def log_excerpt(self, instance_id: str) -> str:
         """The last lines of what the host says of the pod, such as why its image cannot be pulled."""

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from autoscaler.billing import vastai as vastai_bill
+from autoscaler.billing.comparison import Bill
 from autoscaler.clouds.http import Reply, Rest, Sleep
 from autoscaler.clouds.rate_limits import CallKind
 from autoscaler.clouds.registry import api_root
@@ -165,6 +167,10 @@ class Provider:
             return
         if not _is_gone(reply):
             raise self._rest.failure(reply)
+
+    async def read_bill(self, since: float, until: float) -> Bill:
+        """What each machine of the account cost from `since` to `until` (unix seconds)."""
+        return await vastai_bill.read_bill(self._rest, since, until)
 
     async def log_excerpt(self, instance_id: str) -> str:
         """What its host's daemon said last."""

@@ -11,6 +11,8 @@ from fastapi.testclient import TestClient
 from ray.autoscaler.tags import TAG_RAY_USER_NODE_TYPE
 from ray.autoscaler.v2.schema import NodeInfo, NodeUsage, ResourceUsage
 
+from autoscaler.billing.comparison import BilledMachine, Bounds, Comparison, Verdict
+from autoscaler.billing.records import Skipped
 from autoscaler.ray_gcs import RayGcs
 from autoscaler.ray_node_provider import RayNodeProvider
 from autoscaler.types import DRAINING, IntentState
@@ -26,6 +28,7 @@ CALLS: dict[str, tuple[str, str, Any]] = {
     "tell activity": ("POST", "/v1/nodes:observe", {"nodes": []}),
     "end": ("POST", "/v1/nodes:terminate", {"names": []}),
     "end everything": ("POST", "/v1/drain", None),
+    "check the bills": ("POST", "/v1/bills:check", None),
     "read the fleet": ("GET", "/v1/fleet", None),
 }
 SCOPES = {
@@ -164,3 +167,19 @@ def test_what_it_writes_is_for_its_user_only(orchestrator: Orchestrator, name: s
     written = [state, *state.rglob("*")]
     assert {path.name for path in written} >= {"ledger.db", "pending.json", "tokens"}
     assert [path for path in written if path.stat().st_mode & 0o077] == []
+
+
+def test_a_bill_that_differs_stands_in_status_and_metrics(orchestrator: Orchestrator, http: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {orchestrator.state.token('fleet')}"}
+    assert "aima_bill_differs 1.0" not in http.get("/metrics", headers=headers).text
+    machine = BilledMachine("runpod", "i1", "n1", 1.0, 9.0, Verdict.TOO_HIGH)
+    records = orchestrator.bills._records
+    records.create_tables()
+    records.keep(Comparison("runpod", (machine,), 0.5, Bounds()), Skipped(), 1000.0)
+    orchestrator.bills._refresh()
+    fleet = http.get("/v1/fleet", headers=headers).json()
+    assert fleet["bills"][0]["machines"][0]["name"] == "n1"
+    assert "runpod has billed 9.00 USD where the ledger has 1.00" in fleet["spending"]["warnings"][-1]
+    metrics = http.get("/metrics", headers=headers).text
+    assert 'aima_bill_differs{cloud="runpod"} 1.0' in metrics
+    assert 'aima_bill_difference_usd{cloud="runpod"} 8.0' in metrics
