@@ -2,6 +2,7 @@
 
 import time
 import webbrowser
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -10,9 +11,10 @@ from rich.live import Live
 
 from cluster.cli.status_table import events_view, status_view, trouble_view
 from cluster.cli.terminal import ConfigOption, JsonFlag, console, finish, open_client
-from cluster.client import Client, Unreachable, api_access
+from cluster.client import Client, NoCluster, Unreachable, api_access
 from cluster.config.loader import load_settings
-from cluster.config.state_directory import write_private
+from cluster.config.state_directory import StateDir, write_private
+from cluster.orchestrator.ledger_file import read_ledger
 
 app = typer.Typer()
 _EVERY_S = 1.0
@@ -26,15 +28,25 @@ def status(
     config: ConfigOption = None,
 ) -> None:
     """Show what runs, what waits and why, and what is billed."""
-    with open_client(config) as client:
-        if watch:
-            _watch(client)
-            return
-        report = _report(client)
+    try:
+        with open_client(config) as client:
+            if watch:
+                _watch(client)
+                return
+            report = _report(client)
+    except (NoCluster, Unreachable):
+        _tell_what_may_be_billed(config)
+        raise
     console.print(status_view(report))
     if events:
         console.print(events_view(report))
     finish(report, as_json)
+
+
+def _tell_what_may_be_billed(config: Path | None) -> None:
+    """No cluster answers, but its ledger is here: machines that are not proved to be gone."""
+    for entry in read_ledger(StateDir(load_settings(config).state_dir).ledger_path).open:
+        console.print(f"may still be billed: {entry}; `aima down` ends it", highlight=False)
 
 
 @app.command("open")

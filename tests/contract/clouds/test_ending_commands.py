@@ -162,3 +162,16 @@ def test_a_cloud_that_this_aima_does_not_know_is_no_proof(shell: Shell) -> None:
         assert f"{name} at mooncloud (id m-1, 1.5 USD/h)" in said
     code, said = shell.run("down", "--checked-by-hand", "mooncloud")
     assert code == 0, said
+
+
+@pytest.mark.parametrize("card", ["left", "lost"])
+def test_status_tells_what_may_be_billed_though_no_cluster_answers(shell: Shell, card: str) -> None:
+    if card == "left":
+        shell.left.dead()
+    else:
+        shell.left.state.prepare()
+    name = launch_name(shell.left.cluster_id, "gpu", "01234567")
+    shell.left.enter(name, "runpod", "bought", instance_id="pod-1", price_usd_per_hour=0.74)
+    code, said = shell.run("status")
+    assert code == 3
+    assert f"may still be billed: {name} at runpod (id pod-1, 0.74 USD/h); `aima down` ends it" in said
