@@ -71,7 +71,8 @@ class World:
         options = {"policy": POLICY} | self.options | options
         measures, tell = options.pop("measures", None), options.pop("tell", lambda _name, _reason: False)
         launches = Launches(Journal(self.ledger, self.clock), self.clock, measures)
-        self.reconciler = Reconciler(Spec("c1", types, equip), clouds, launches, Rules(**options), tell)
+        spec = Spec("c1", types, equip, options.pop("forbids", lambda: ""))
+        self.reconciler = Reconciler(spec, clouds, launches, Rules(**options), tell)
 
     def clock(self) -> float:
         """Unix seconds."""

@@ -7,7 +7,9 @@ from autoscaler.fakes.failures import RUNPOD_FAILURES, VASTAI_FAILURES
 
 ROOT = Path(__file__).parents[3]
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
-ROWS = re.findall(r"^\| ([FV]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", (ROOT / "autoscaler/FAILURES.md").read_text(), re.M)
+ROWS = re.findall(
+    r"^\| ([AFMVW]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", (ROOT / "autoscaler/FAILURES.md").read_text(), re.M
+)
 
 
 def test_every_row_names_tests_that_exist() -> None:
