@@ -59,21 +59,20 @@ def test_a_machine_that_cannot_be_ended_through_its_cloud_is_told_to_end_itself(
 
     def tell(name: str, reason: str) -> bool:
         told.append((name, reason))
-        for machine in world.machines():
-            world.cloud.vanish(machine.instance_id)
+        for machine in cluster.machines():
+            cluster.cloud.vanish(machine.instance_id)
         return True
 
-    world = World(["fake"], TYPES, tell=tell)
-    with world:
-        name = joined(world)
-        world.cloud.faults.extend([Fault.TERMINATE_REFUSED] * 1000)
-        world.reconciler.demand.terminate([name], "idle")
-        world.tick(int(PACE.self_end_after_s) - 2)
+    with World(["fake"], TYPES, tell=tell) as cluster:
+        name = joined(cluster)
+        cluster.cloud.faults.extend([Fault.TERMINATE_REFUSED] * 1000)
+        cluster.reconciler.demand.terminate([name], "idle")
+        cluster.tick(int(PACE.self_end_after_s) - 2)
         assert told == []
-        world.tick(30)
+        cluster.tick(30)
         assert told == [(name, "idle")]
-        assert world.state(name) is IntentState.ENDED
-        assert "told to end itself" in world.events()
+        assert cluster.state(name) is IntentState.ENDED
+        assert "told to end itself" in cluster.events()
 
 
 def test_an_end_that_raises_once_while_the_machine_goes_is_closed(world: World) -> None:
@@ -154,15 +153,14 @@ def test_what_is_cancelled_while_its_purchase_is_under_way_ends_in_bounded_time(
 
 
 def test_by_a_clock_that_is_not_set_nothing_is_bought_and_budgets_are_right_afterwards() -> None:
-    world = World(["fake"], TYPES, forbids=lambda: "" if world.now > 1e9 else "the clock has not been set")
-    with world:
-        world.now = 100.0
-        (name,) = world.launch()
-        world.tick(20)
-        waiting = world.intent(name)
-        assert (waiting.state, world.cloud.created) == (IntentState.WANTED, 0)
+    with World(["fake"], TYPES, forbids=lambda: "" if cluster.now > 1e9 else "the clock has not been set") as cluster:
+        cluster.now = 100.0
+        (name,) = cluster.launch()
+        cluster.tick(20)
+        waiting = cluster.intent(name)
+        assert (waiting.state, cluster.cloud.created) == (IntentState.WANTED, 0)
         assert "clock" in waiting.reason
-        world.now = 1_800_000_000.0
-        world.tick(30)
-        assert world.state(name) is IntentState.BOUGHT
-        assert world.reconciler.spendings()["fake"].month_usd < 0.1
+        cluster.now = 1_800_000_000.0
+        cluster.tick(30)
+        assert cluster.state(name) is IntentState.BOUGHT
+        assert cluster.reconciler.spendings()["fake"].month_usd < 0.1
