@@ -142,7 +142,7 @@ def test_a_file_is_uploaded_in_parts_and_found_whole(call: Aima, served: Served,
 
 
 def test_refusals_name_the_field(call: Aima) -> None:
-    with pytest.raises(ApiError, match="there is no such file") as refused:
+    with pytest.raises(ApiError, match="not allowed") as refused:
         call("submit", "/no/such/nothing.mp4")
     assert (refused.value.status, refused.value.field) == (422, "media[0]")
     with pytest.raises(ApiError, match="there is no analysis"):
