@@ -22,6 +22,8 @@ class NodeType:
 
     `resources` are Ray's (CPU, GPU). Empty tuples allow everything; `trust` is the least that will do; `regions` are
     "EU", country codes or a cloud's own names; `min_cuda` is "12.8"-like. Local machines are taken as they are.
+    `gpu_vendor` is who makes the GPU, by whose runtime the image works; `expected_work_s`: for how long after its boot
+    a machine must still be for rent; `min_download_mbps`: megabits a second; `max_transfer_usd_per_gib`: up or down.
     `race` buys two candidates for every launch: the first to join stays, the other is ended.
     """
 
@@ -39,15 +41,24 @@ class NodeType:
     trust: Trust = Trust.COMMUNITY
     max_price_usd_per_hour: float | None = None
     race: bool = False
+    gpu_vendor: str = "nvidia"
+    expected_work_s: float = 1800.0
+    min_download_mbps: float = 100.0
+    max_transfer_usd_per_gib: float | None = 0.05
+
+
+# What a machine is taken to pull and to send in its life, where that is billed: layers of the image and media, results.
+DOWNLOAD_GIB, UPLOAD_GIB = 4.0, 0.5
 
 
 @dataclass(frozen=True)
 class Offer:
-    """Something a cloud sells now. Prices are per hour of the whole machine, in USD; bandwidth per GiB.
+    """Something a cloud sells now. Prices are per hour of the whole machine, in USD; bandwidth per GiB down and up.
 
     `machine_id` names the host where the cloud tells it, so that a broken one can be left alone; `availability` is how
-    likely the purchase succeeds and `reliability` how likely the machine stays, both 0 to 1. `gpu_id` is the name under
-    which the cloud lists the GPU of what it sold, where that differs from `gpu_name`.
+    likely the purchase succeeds and `reliability` how likely the machine stays, both 0 to 1. `available_s`: how long it
+    is still for rent. `gpu_vendor` is "" and `download_mbps` None where the cloud does not tell.
+    `gpu_id` is the name under which the cloud lists the GPU of what it sold, where that differs from `gpu_name`.
     """
 
     cloud: str
@@ -65,6 +76,15 @@ class Offer:
     reliability: float = 1.0
     machine_id: str | None = None
     gpu_id: str = ""
+    gpu_vendor: str = ""
+    available_s: float = float("inf")
+    download_mbps: float | None = None
+    upload_usd_per_gib: float = 0.0
+
+    @property
+    def transfer_usd(self) -> float:
+        """What is taken to be billed for transfers, once."""
+        return self.bandwidth_usd_per_gib * DOWNLOAD_GIB + self.upload_usd_per_gib * UPLOAD_GIB
 
     @property
     def full_usd_per_hour(self) -> float:
@@ -240,6 +260,7 @@ class Intent:
     ending_at: float | None = None
     listed_at: float | None = None
     promise: Promise = Promise()
+    transfer_usd: float | None = None
 
     @property
     def stray(self) -> bool:
@@ -251,11 +272,16 @@ class Intent:
         """Whether a machine exists, may exist, or is to be bought."""
         return self.state not in (IntentState.ENDED, IntentState.FAILED)
 
+    @property
+    def billed_since(self) -> float | None:
+        """When its bill began (unix seconds); None without one."""
+        return self.bought_at or (self.buying_at if self.state is IntentState.ENDING else None)
+
     def billed_s(self, now: float) -> float:
         """Seconds billed until `now`: from the purchase to the good listing that omits it."""
-        start = self.bought_at or (self.buying_at if self.state is IntentState.ENDING else None)
-        return 0.0 if start is None else max(0.0, (self.ended_at or now) - start)
+        return 0.0 if self.billed_since is None else max(0.0, (self.ended_at or now) - self.billed_since)
 
     def cost_usd(self, now: float) -> float:
-        """What those seconds cost."""
-        return self.billed_s(now) / 3600 * (self.price_usd_per_hour or 0.0)
+        """What those seconds cost, and what its transfers are taken to cost."""
+        transfer = 0.0 if self.billed_since is None else self.transfer_usd or 0.0
+        return self.billed_s(now) / 3600 * (self.price_usd_per_hour or 0.0) + transfer

@@ -75,13 +75,17 @@ class Spending:
 Spendings = Mapping[str, Spending]
 
 
-def refusal(budgets: Budgets, spent: Spendings, cloud: str, price_usd_per_hour: float) -> str:
-    """Why a machine of this price may not be bought from `cloud` now, or ""."""
+def refusal(
+    budgets: Budgets, spent: Spendings, cloud: str, price_usd_per_hour: float, transfer_usd: float = 0.0
+) -> str:
+    """Why a machine of this price may not be bought from `cloud` now, or "". `transfer_usd`: what it costs once."""
     for scope, budget in budgets.scopes(cloud):
         now = spent.get(scope, Spending())
         burn = now.burn_usd_per_hour + price_usd_per_hour
-        ahead_usd = burn * budget.ahead_s / 3600
-        for window, limit, value in _windows(budget, burn, now.day_usd + ahead_usd, now.month_usd + ahead_usd):
+        ahead_usd = burn * budget.ahead_s / 3600 + transfer_usd
+        for window, limit, value in _windows(
+            budget, burn + transfer_usd, now.day_usd + ahead_usd, now.month_usd + ahead_usd
+        ):
             if value > limit:
                 room = f"leaves no room for a machine at {price_usd_per_hour:g} USD/h"
                 return f"the budget of {limit:g} USD per {window} for {scope} {room}"

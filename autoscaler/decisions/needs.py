@@ -43,6 +43,19 @@ def unmet(node_type: NodeType, offer: Offer, machine: Machine) -> str:
     return next(_unmet(node_type, offer, machine), "")
 
 
+def unmet_terms(node_type: NodeType, offer: Offer, boot_s: float) -> Iterator[str]:
+    """What forbids an offer by what it tells itself: who made the GPU, how long it is for rent, how it is connected."""
+    if gpu_count(node_type) and offer.gpu_vendor and offer.gpu_vendor != node_type.gpu_vendor:
+        yield f"its GPU is made for {offer.gpu_vendor}'s runtime, {node_type.gpu_vendor}'s is asked for"
+    if offer.available_s < (needed_s := boot_s + node_type.expected_work_s):
+        yield f"it is for rent for {offer.available_s:.0f} s more; its boot and its work take {needed_s:.0f} s"
+    if offer.download_mbps is not None and offer.download_mbps < node_type.min_download_mbps:
+        yield f"it downloads {offer.download_mbps:g} of {node_type.min_download_mbps:g} Mb/s"
+    dearest, cap = max(offer.bandwidth_usd_per_gib, offer.upload_usd_per_gib), node_type.max_transfer_usd_per_gib
+    if cap is not None and dearest > cap:
+        yield f"its transfers cost {dearest:g} of at most {cap:g} USD/GiB"
+
+
 def in_regions(regions: tuple[str, ...], region: str, country: str) -> bool:
     """Whether a place lies in one of `regions`: "EU", country codes or the cloud's own names. None allows all."""
     if not regions:
@@ -80,6 +93,7 @@ def _unmet(node_type: NodeType, offer: Offer, machine: Machine) -> Iterator[str]
         yield f"its host is {offer.trust}, {node_type.trust} is asked for"
     if not in_regions(node_type.regions, offer.region, machine.country):
         yield f"it is in {offer.region or 'an unknown place'}, not in {', '.join(node_type.regions)}"
+    yield from unmet_terms(node_type, offer, offer.usual_boot_s)
     yield from _unmet_figures(node_type, offer, machine)
 
 

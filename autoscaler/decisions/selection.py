@@ -4,12 +4,11 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from autoscaler.decisions.needs import unmet_terms
 from autoscaler.types import Intent, NodeType, Offer, Trust
 
 # The work that a boot's cost is spread over: without it, a slow cheap offer would always win.
 _ASSUMED_WORK_S = 300.0
-# What a machine pulls in that time where bandwidth is billed: layers of the image and the media.
-_ASSUMED_TRANSFER_GIB = 4.0
 # A refused purchase costs only a question and some seconds of waiting.
 _REFUSAL_PENALTY = 0.05
 _TRUST = (Trust.COMMUNITY, Trust.SECURE, Trust.OWN)
@@ -86,10 +85,11 @@ def rank(
     """
     choices, left_out = [], {}
     for offer in offers:
-        if why := unmet(node_type, offer) or resting(offer):
+        choice = weigh(offer, experiences.get((offer.cloud, offer.gpu_name), Experience()))
+        if why := unmet(node_type, offer, choice.boot_s) or resting(offer):
             left_out[f"{offer.cloud} {offer.offer_id}"] = f"{describe(offer)}: {why}"
         else:
-            choices.append(weigh(offer, experiences.get((offer.cloud, offer.gpu_name), Experience())))
+            choices.append(choice)
     return Ranking(tuple(sorted(choices, key=_order)), left_out)
 
 
@@ -97,19 +97,22 @@ def weigh(offer: Offer, experience: Experience) -> Choice:
     """What five minutes of work cost: price and storage while it boots and works, bandwidth, and what fails."""
     boot_s = offer.usual_boot_s if experience.usual_boot_s is None else experience.usual_boot_s
     usd = offer.full_usd_per_hour * (boot_s + _ASSUMED_WORK_S) / 3600
-    usd += offer.bandwidth_usd_per_gib * _ASSUMED_TRANSFER_GIB
+    usd += offer.transfer_usd
     risk = experience.success * max(0.01, offer.reliability)
     return Choice(offer, boot_s, usd / risk * (1 + _REFUSAL_PENALTY * (1 - offer.availability)))
 
 
-def unmet(node_type: NodeType, offer: Offer) -> str:
-    """What forbids this offer whatever its cloud made of the need: its price, or whose machine it is. Else ""."""
+def unmet(node_type: NodeType, offer: Offer, boot_s: float | None = None) -> str:
+    """What forbids this offer whatever its cloud made of the need: price, owner, GPU, rental time, transfers. Else "".
+
+    `boot_s`: how long such machines have really taken to boot.
+    """
     most = node_type.max_price_usd_per_hour
     if most is not None and offer.full_usd_per_hour > most:
         return f"dearer than max_price_usd_per_hour {most:g}"
     if _TRUST.index(offer.trust) < _TRUST.index(node_type.trust):
         return f"its trust is {offer.trust.value}, wanted is {node_type.trust.value}"
-    return ""
+    return next(unmet_terms(node_type, offer, offer.usual_boot_s if boot_s is None else boot_s), "")
 
 
 def describe(offer: Offer) -> str:

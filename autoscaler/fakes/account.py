@@ -15,7 +15,8 @@ class Behaviour(Strict):
 
     `stock` and `prices` (USD per hour) are by offer; what is not in them is plentiful and has its published price.
     `containers`: a machine runs its command as a process here. `rate_limits`: as published, or none; `day_calls_left`:
-    so many calls are left of the day, which then lasts. The bill: `bill_factor` is what it makes of an amount,
+    so many calls are left of the day, which then lasts. `filters_offers`: a search
+    gives only what it asks for. The bill: `bill_factor` is what it makes of an amount,
     `bill_lag_s` how late it is, `unbilled` are names that it leaves out; `bill_odd_rows`: some rows make no sense.
     """
 
@@ -27,6 +28,7 @@ class Behaviour(Strict):
     containers: bool = False
     rate_limits: bool = False
     day_calls_left: int | None = None
+    filters_offers: bool = True
     bill_factor: float = 1.0
     bill_lag_s: float = 0.0
     bill_odd_rows: bool = False

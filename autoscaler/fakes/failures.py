@@ -218,6 +218,7 @@ VASTAI_FAILURES = (
             says="every page of the list names itself as the next one",
             faults=[_next_page(_ENDLESS_CONTRACTS, 250)],
         ),
+        "V10": Failure(says="a search gives what it does not ask for", behaviour={"filters_offers": False}),
         "V9": Failure(
             says="list answers null for the instances once all are destroyed",
             faults=_faults("list", Answer(status=200, body='{"success":true,"instances":null}'), times=_FOR_LONG),

@@ -282,7 +282,7 @@ def _gpu_view(account: Account, gpu_id: str, query: CatalogueQuery) -> dict[str,
         "id": gpu_id,
         "name": name,
         "pool": None,
-        "manufacturer": "NVIDIA",
+        "manufacturer": gpu_id.split()[0],
         "memory": memory,
         "secure": secure > 0,
         "community": community > 0,
@@ -294,7 +294,9 @@ def _gpu_view(account: Account, gpu_id: str, query: CatalogueQuery) -> dict[str,
         level = "HIGH" if sold else "NONE"
         centres = [{"id": centre, "name": title, "availability": level} for centre, title in CENTRES.items()]
         versions = [{"version": version, "available": sold} for version in CUDA_VERSIONS]
-        view |= {"availability": level, "cudaVersions": versions} | ({"dataCenters": centres} if sold else {})
+        has_cuda = view["manufacturer"] == "NVIDIA"
+        view |= {"availability": level} | ({"cudaVersions": versions} if has_cuda else {})
+        view |= {"dataCenters": centres} if sold else {}
     return view
 
 

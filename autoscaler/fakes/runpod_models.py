@@ -19,6 +19,7 @@ PRICES = {
     "NVIDIA L40S": ("L40S", 48, 0.79, 0.0),
     "NVIDIA A100 80GB PCIe": ("A100 PCIe", 80, 1.79, 1.19),
     "NVIDIA H100 PCIe": ("H100 PCIe", 80, 2.89, 1.99),
+    "AMD Instinct MI300X OAM": ("MI300X", 192, 0.1, 0.1),
 }
 CENTRES = {"US-KS-2": "US Kansas 2", "EU-RO-1": "EU Romania 1", "EU-CZ-1": "EU Czechia 1", "EUR-IS-1": "Iceland 1"}
 CUDA_VERSIONS = ("12.4", "12.8", "13.0")

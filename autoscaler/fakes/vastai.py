@@ -141,7 +141,8 @@ def _for_rent(account: Account) -> list[dict[str, Any]]:
 def _search(account: Account, query: dict[str, Any], fault: Fault | None) -> Response:
     disk = float(query.get("allocated_storage", _DEFAULT_DISK_GB))
     try:
-        met = [offer for each in _for_rent(account) if found(offer := priced(each, disk), query)]
+        shown = [priced(each, disk) for each in _for_rent(account)]
+        met = [offer for offer in shown if found(offer, query) or not account.behaviour.filters_offers]
         for name, direction in reversed(query.get("order", [])):
             met.sort(key=operator.itemgetter(name), reverse=direction == "desc")
     except (KeyError, TypeError, AttributeError, ValueError) as error:

@@ -35,6 +35,14 @@ _FOR_RENT = (
     ("A100 PCIE", 81_920, 32.0, 0.83, "Quebec, CA", 1, 0.997, 12.6),
     ("H100 SXM", 81_559, 48.0, 1.87, "France, FR", 1, 0.999, 13.0),
 )
+# Cheap, and for good reasons: another maker's GPU, minutes left for rent, a slow link, dear transfers either way.
+BAD_BARGAINS: tuple[dict[str, Any], ...] = (
+    {"gpu_name": "RX 7900 XTX", "gpu_arch": "amd", "cuda_max_good": 0.0},
+    {"duration": 60.0},
+    {"inet_down": 20.0},
+    {"inet_down_cost": 2.0},
+    {"inet_up_cost": 2.0},
+)
 
 
 class Rent(Strict):
@@ -65,14 +73,18 @@ class Rent(Strict):
 
 def offers() -> Iterator[dict[str, Any]]:
     """Everything for rent: each kind of machine ten times, each machine once."""
-    machines = enumerate(kind for kind in _FOR_RENT for _ in range(_MACHINES_OF_A_KIND))
-    for number, (gpu, memory, vcpus, usd, place, centre, reliability, cuda) in machines:
+    kinds: list[tuple[Any, dict[str, Any]]] = [(kind, {}) for kind in _FOR_RENT for _ in range(_MACHINES_OF_A_KIND)]
+    kinds += [((*_FOR_RENT[3][:3], 0.1, *_FOR_RENT[3][4:]), odd) for odd in BAD_BARGAINS]
+    for number, ((gpu, memory, vcpus, usd, place, centre, reliability, cuda), odd) in enumerate(kinds):
         yield {
             "id": 5_000_001 + number,
             "ask_contract_id": 5_000_001 + number,
             "machine_id": 7_001 + number,
             "host_id": 801 + number,
             "gpu_name": gpu,
+            "gpu_arch": "nvidia",
+            "duration": 2_592_000.0,
+            "inet_down": 900.0,
             "gpu_ram": memory,
             "num_gpus": 1,
             "cpu_cores_effective": vcpus,
@@ -90,7 +102,7 @@ def offers() -> Iterator[dict[str, Any]]:
             "rentable": True,
             "rented": False,
             "is_bid": False,
-        }
+        } | odd
 
 
 def found(offer: Mapping[str, Any], query: Mapping[str, Any]) -> bool:

@@ -22,18 +22,20 @@ class Bill:
     bought_at: float
     ended_at: float
     price_usd_per_hour: float
+    transfer_usd: float = 0.0
 
     @classmethod
     def of(cls, intent: Intent) -> "Bill | None":
         """The intent's; None when nothing was bought."""
         if intent.cloud is None or intent.bought_at is None or intent.ended_at is None:
             return None
-        price = intent.price_usd_per_hour or 0.0
-        return cls(intent.cloud, intent.node_type, intent.instance_id, intent.bought_at, intent.ended_at, price)
+        price, once = intent.price_usd_per_hour or 0.0, intent.transfer_usd or 0.0
+        return cls(intent.cloud, intent.node_type, intent.instance_id, intent.bought_at, intent.ended_at, price, once)
 
     def usd_since(self, since: float) -> float:
-        """What of it falls after `since`."""
-        return max(0.0, self.ended_at - max(since, self.bought_at)) / 3600 * self.price_usd_per_hour
+        """What of it falls after `since`: transfers are on the bill of the purchase."""
+        by_the_hour = max(0.0, self.ended_at - max(since, self.bought_at)) / 3600 * self.price_usd_per_hour
+        return by_the_hour + (self.transfer_usd if self.bought_at >= since else 0.0)
 
 
 class History:

@@ -77,6 +77,7 @@ intents = Table(
     Column("ending_at", Float),
     Column("listed_at", Float),
     Column("promise", JSON),
+    Column("transfer_usd", Float),
 )
 
 events = Table(
@@ -227,7 +228,9 @@ def spent_by_live_usd(live: Iterable[Intent], since: float, now: float) -> dict[
     for intent in live:
         if intent.cloud is not None:
             seconds = min(intent.billed_s(now), max(0.0, now - since))
-            spent[intent.cloud] = spent.get(intent.cloud, 0.0) + seconds / 3600 * (intent.price_usd_per_hour or 0.0)
+            usd = seconds / 3600 * (intent.price_usd_per_hour or 0.0)
+            usd += (intent.transfer_usd or 0.0) if since <= (intent.billed_since or -1.0) else 0.0
+            spent[intent.cloud] = spent.get(intent.cloud, 0.0) + usd
     return spent
 
 

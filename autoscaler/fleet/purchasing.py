@@ -96,6 +96,7 @@ class Purchasing:
             machine_id=offer.machine_id,
             price_usd_per_hour=offer.full_usd_per_hour,
             accepted_usd_per_hour=offer.full_usd_per_hour,
+            transfer_usd=offer.transfer_usd,
             usual_boot_s=choice.boot_s,
             buying_at=self._clock(),
             answered_at=None,
@@ -129,6 +130,7 @@ class Purchasing:
             state = IntentState.WANTED if intent.state is IntentState.BUYING else intent.state
             reason = why if state is IntentState.WANTED else intent.reason
             nothing = dict.fromkeys(("cloud", "offer_id", "machine_id", "buying_at", "price_usd_per_hour"))
+            nothing["transfer_usd"] = None
             self._launches.change(name, why, state=state, reason=reason, **nothing)
         return why
 
@@ -149,7 +151,8 @@ class Purchasing:
         """Why this offer may not be bought now, or ""."""
         why = self._spec.forbids() or self._launches.trouble() or self._watch.holds.cloud(offer.cloud, self._clock())
         spent = spendings(self._launches, self._watch)
-        return why or budget.refusal(self._rules.budgets, spent, offer.cloud, offer.full_usd_per_hour)
+        price, transfer_usd = offer.full_usd_per_hour, offer.transfer_usd
+        return why or budget.refusal(self._rules.budgets, spent, offer.cloud, price, transfer_usd)
 
     async def _ranking(self, name: str, node_type: NodeType, clouds: Sequence[str]) -> Ranking:
         found = await asyncio.gather(*(self._offers_of(cloud, node_type) for cloud in clouds))

@@ -55,6 +55,14 @@ class NodeTypeSettings(Frozen):
     max_price_usd_per_hour: Annotated[float, Field(gt=0)] | None = None
     # Buy two candidates for every launch: the first to join stays, the other is ended.
     race: bool = False
+    # An offer must still be for rent for its boot and so long: a machine that its host takes back after minutes has
+    # cost its boot for nothing, and its work begins again elsewhere.
+    expected_work_s: Annotated[float, Field(ge=0)] = 1800.0
+    # Megabits a second: at 100, an image of 7 GB takes the ten minutes within which a machine has to join.
+    min_download_mbps: Annotated[float, Field(ge=0)] = 100.0
+    # What a host may ask for a GiB, up or down, on top of its hourly price; null for no limit. A machine moves some
+    # 5 GiB: at 0.05 that is 0.25 USD, as much as half an hour of a GPU.
+    max_transfer_usd_per_gib: Annotated[float, Field(ge=0)] | None = 0.05
 
 
 class HttpSettings(Frozen):

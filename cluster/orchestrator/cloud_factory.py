@@ -166,6 +166,9 @@ def node_types(settings: Settings) -> list[NodeType]:
             trust=shape.trust,
             max_price_usd_per_hour=shape.max_price_usd_per_hour,
             race=shape.race,
+            expected_work_s=shape.expected_work_s,
+            min_download_mbps=shape.min_download_mbps,
+            max_transfer_usd_per_gib=shape.max_transfer_usd_per_gib,
         )
         for name, shape in settings.node_types.items()
     ]

@@ -40,7 +40,7 @@ def offers_of(gpu: Mapping[str, Any], tier: str, node_type: NodeType) -> Iterato
     key, count = tier.lower(), gpu_count(node_type)
     price = number(mapping(gpu.get("price")).get(key)) or 0.0
     most = whole(mapping(gpu.get("maxCount")).get(key)) or 0
-    if not gpu.get(key) or price <= 0 or gpu.get("manufacturer") != "NVIDIA" or most < count:
+    if not gpu.get(key) or price <= 0 or most < count:
         return
     centres = [mapping(centre) for centre in rows(gpu.get("dataCenters"))]
     places = [(place, centre.get("availability")) for centre in centres if (place := identifier(centre.get("id")))]
@@ -58,10 +58,18 @@ def offers_of(gpu: Mapping[str, Any], tier: str, node_type: NodeType) -> Iterato
             gpu_memory_gib=number(gpu.get("memory")) or 0.0,
             storage_usd_per_hour=node_type.disk_gib * _DISK_USD_PER_GIB_HOUR,
             availability=_AVAILABILITY.get(str(level), 0.0),
+            gpu_vendor=(text(gpu.get("manufacturer")) or "unknown").casefold(),
         )
-        machine = Machine(country=country_of(place), gpu_names=(gpu["id"],))
+        machine = Machine(country=country_of(place), gpu_names=(gpu["id"],), cuda=_newest_cuda(gpu))
         if offer.availability > 0 and not unmet(node_type, offer, machine):
             yield offer
+
+
+def _newest_cuda(gpu: Mapping[str, Any]) -> str:
+    """The newest CUDA version that a machine of this type can be had with now; "none" of a type that has none."""
+    versions = (mapping(each) for each in rows(gpu.get("cudaVersions")))
+    told = [text(each.get("version")) for each in versions if each.get("available")]
+    return max(told, key=version_key, default="none")
 
 
 def country_of(data_center_id: str) -> str:

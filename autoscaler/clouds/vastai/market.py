@@ -1,16 +1,19 @@
 """Vast.ai's market: a need as a search, and what is found as an offer."""
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from autoscaler.clouds.rows import SkippedRows, excerpt, identifier, mapping, number, text, whole
 from autoscaler.decisions.needs import MEMORY_TOLERANCE, Machine, countries_of, gpu_count, unmet, version_key
-from autoscaler.types import NodeType, Offer, SkippedRow, Trust
+from autoscaler.types import DOWNLOAD_GIB, NodeType, Offer, SkippedRow, Trust
 
 _MAX_OFFERS = 100
 _GB_PER_GIB = 1.073741824
-# Host and image differ; the ledger's own history replaces this.
-_USUAL_BOOT_S = 120.0
+# Host and image differ; the ledger's own history replaces this. It is a boot's own time and that of pulling an image.
+_START_S, _USUAL_BOOT_S = 60.0, 120.0
+_MEGABITS_PER_GIB = 8_590.0
 # Its own name for hosts in data centres.
 _DATA_CENTRE = 1
 
@@ -32,6 +35,7 @@ def search_of(node_type: NodeType) -> dict[str, Any]:
     }
     if node_type.gpu_names:
         query["gpu_name"] = {"in": _spellings(node_type.gpu_names)}
+    query |= _terms_of_search(node_type)
     if node_type.min_reliability:
         query["reliability"] = {"gte": node_type.min_reliability}
     if node_type.min_cuda:
@@ -52,8 +56,49 @@ def _spellings(gpu_names: tuple[str, ...]) -> list[str]:
     return sorted(cased | {name.replace(" ", "_") for name in cased})
 
 
-def offer_of(found: object, node_type: NodeType, skipped: SkippedRows) -> Offer | None:
-    """The offer, if it meets the need. One without id, machine, GPU or price is put to the `skipped`."""
+def _terms_of_search(node_type: NodeType) -> dict[str, Any]:
+    """By who made the GPU, how long it is for rent, and how it is connected, in the market's own units."""
+    terms: dict[str, Any] = {
+        "gpu_arch": {"eq": node_type.gpu_vendor},
+        "duration": {"gte": node_type.expected_work_s + _START_S},
+        "inet_down": {"gte": node_type.min_download_mbps},
+    }
+    if node_type.max_transfer_usd_per_gib is not None:
+        most = node_type.max_transfer_usd_per_gib / _GB_PER_GIB
+        terms |= {"inet_down_cost": {"lte": most}, "inet_up_cost": {"lte": most}}
+    return terms
+
+
+def _terms_of(found: Mapping[str, Any], now_unix: float | None) -> dict[str, Any]:
+    """The same of an offer. What makes no sense is judged as if it were bad: 0 s for rent, 0 Mb/s, a price without end.
+
+    Its documentation calls the bandwidth MB/s, its console Mb/s: the slower reading is the safe one.
+    """
+    download, ends = _figure(found, "inet_down", 0.0), _figure(found, "end_date", 0.0)
+    times = [_figure(found, "duration", 0.0), None if ends is None or now_unix is None else ends - now_unix]
+    arch = text(found.get("gpu_arch")) or ("nvidia" if _figure(found, "cuda_max_good", 0.0) else "unknown")
+    return {
+        "gpu_vendor": arch.casefold(),
+        "available_s": min((time for time in times if time is not None), default=math.inf),
+        "download_mbps": download,
+        "bandwidth_usd_per_gib": (_figure(found, "inet_down_cost", math.inf) or 0.0) * _GB_PER_GIB,
+        "upload_usd_per_gib": (_figure(found, "inet_up_cost", math.inf) or 0.0) * _GB_PER_GIB,
+        "usual_boot_s": _START_S + DOWNLOAD_GIB * _MEGABITS_PER_GIB / download if download else _USUAL_BOOT_S,
+    }
+
+
+def _figure(found: Mapping[str, Any], name: str, otherwise: float) -> float | None:
+    """A figure of an offer; None where it is not told, `otherwise` where it is no finite, not negative number."""
+    value = found.get(name)
+    told = number(value)
+    return told if told is not None or value is None else otherwise
+
+
+def offer_of(found: object, node_type: NodeType, skipped: SkippedRows, now_unix: float | None = None) -> Offer | None:
+    """The offer, if it meets the need. One without id, machine, GPU or price is put to the `skipped`.
+
+    `now_unix`: when it was found, to judge by when it ends.
+    """
     row = mapping(found)
     offer_id, machine_id = identifier(row.get("id")), identifier(row.get("machine_id"))
     gpu, gpus, memory = text(row.get("gpu_name")), whole(row.get("num_gpus")), number(row.get("gpu_ram"))
@@ -68,15 +113,14 @@ def offer_of(found: object, node_type: NodeType, skipped: SkippedRows) -> Offer 
         offer_id=offer_id,
         gpu_name=gpu,
         price_usd_per_hour=base,
-        usual_boot_s=_USUAL_BOOT_S,
         region=country,
         trust=Trust.SECURE if row.get("hosting_type") == _DATA_CENTRE else Trust.COMMUNITY,
         gpu_count=gpus,
         gpu_memory_gib=memory / 1024,
         storage_usd_per_hour=max(0.0, total - base),
-        bandwidth_usd_per_gib=(number(row.get("inet_down_cost")) or 0.0) * _GB_PER_GIB,
         reliability=number(row.get("reliability")) or number(row.get("reliability2")) or 0.0,
         machine_id=machine_id,
+        **_terms_of(row, now_unix),
     )
     cuda = number(row.get("cuda_max_good"))
     machine = Machine(

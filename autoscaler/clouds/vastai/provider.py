@@ -95,7 +95,9 @@ class Provider:
         if not isinstance(offers, list):
             raise CloudError(f"{self._rest.describe(reply)}; no offers can be read from it")
         self._skipped.begin("offer")
-        return [offer for found in offers if (offer := offer_of(found, node_type, self._skipped)) is not None]
+        now = self._wall_clock()
+        read = (offer_of(found, node_type, self._skipped, now) for found in offers)
+        return [offer for offer in read if offer is not None]
 
     async def create_instance(self, request: LaunchRequest) -> Instance:
         """One PUT, never repeated. A contract that comes with a refusal is destroyed."""

@@ -1,6 +1,7 @@
 """What only the clouds that rent machines do: needs against a market, refusals, and what their lists really say."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from autoscaler.decisions import budget
+from autoscaler.decisions.selection import Experience, weigh
 from autoscaler.errors import (
     ApiRetired,
     BalanceTooLow,
@@ -20,6 +23,7 @@ from autoscaler.errors import (
 )
 from autoscaler.fakes.failures import html, problem, refusal
 from autoscaler.fakes.faults import Answer, Fault
+from autoscaler.fakes.vastai_models import offers as market
 from autoscaler.types import InstanceStatus, NodeType, Offer, Trust
 from tests.support.clouds.providers import NODE_TYPE, RENTED, Rented, rented
 
@@ -214,3 +218,74 @@ def test_the_same_page_again_and_again_is_no_list(cloud: Rented) -> None:
 
 def test_a_node_type_without_a_gpu_is_not_offered(cloud: Rented) -> None:
     assert cloud.run(cloud.provider.list_offers(NodeType("cpu", {"CPU": 4}, 1, ("any",)))) == []
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_v10_what_is_cheap_for_a_bad_reason_is_not_offered(vastai: Rented, filters: bool) -> None:
+    """Another maker's GPU, a minute left, a slow link, dear transfers: whether or not the search leaves them out."""
+    vastai.account.behave({"filters_offers": filters})
+    found = offers(vastai)
+    assert min(offer.price_usd_per_hour for offer in found) > 0.15
+    assert {offer.gpu_vendor for offer in found} == {"nvidia"}
+    assert "RX 7900 XTX" in {offer.gpu_name for offer in offers(vastai, gpu_vendor="amd")}
+    assert min(offer.available_s for offer in offers(vastai, expected_work_s=0.0)) > 60.0, "its boot would not end"
+    assert 20.0 in {offer.download_mbps for offer in offers(vastai, min_download_mbps=0.0)}
+    assert max(offer.transfer_usd for offer in offers(vastai, max_transfer_usd_per_gib=None)) > 8
+    assert vastai.conversation.violations() == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "sold"),
+    [
+        ({}, True),
+        ({"gpu_arch": "NVIDIA"}, True),
+        ({"gpu_arch": "amd"}, False),
+        ({"gpu_arch": "intel"}, False),
+        ({"gpu_arch": None}, True),
+        ({"gpu_arch": None, "cuda_max_good": None}, False),
+        ({"duration": 60.0}, False),
+        ({"duration": "60"}, False),
+        ({"duration": -1.0}, False),
+        ({"duration": "soon"}, False),
+        ({"duration": None}, True),
+        ({"duration": 1850.0}, False),
+        ({"duration": 1950.0}, True),
+        ({"end_date": 1_000_060.0}, False),
+        ({"end_date": 1_000_060.0, "duration": None}, False),
+        ({"end_date": 1_900_000_000.0}, True),
+        ({"inet_down": 20.0}, False),
+        ({"inet_down": float("nan")}, False),
+        ({"inet_down": None}, True),
+        ({"inet_down_cost": 2.0}, False),
+        ({"inet_up_cost": 2.0}, False),
+        ({"inet_up_cost": "2"}, False),
+        ({"inet_up_cost": "dear"}, False),
+        ({"inet_down_cost": -1.0}, False),
+        ({"inet_down_cost": None, "inet_up_cost": None}, True),
+        ({"dph_total": 0.0}, False),
+        ({"dph_total": float("nan")}, False),
+    ],
+)
+def test_v10_an_offer_is_judged_by_all_that_it_says(vastai: Rented, odd: dict[str, Any], sold: bool) -> None:
+    offer = next(iter(market())) | {"dph_total": 0.2} | odd
+    vastai.account.faults.add(Fault(on="offers", answer=Answer(status=200, body=json.dumps({"offers": [offer]}))))
+    assert len(offers(vastai)) == sold
+
+
+def test_runpods_gpus_of_another_maker_or_without_the_cuda_version_are_not_offered(runpod: Rented) -> None:
+    assert "MI300X" not in {offer.gpu_name for offer in offers(runpod)}
+    assert {offer.gpu_name for offer in offers(runpod, gpu_vendor="amd")} == {"MI300X"}
+    assert offers(runpod, gpu_vendor="amd", min_cuda="12.4") == []
+    assert len(offers(runpod, min_cuda="13.0")) == len(offers(runpod))
+    assert offers(runpod, min_cuda="13.1") == []
+
+
+def test_transfers_are_part_of_what_a_purchase_costs(vastai: Rented) -> None:
+    """In rank and budget; the ledger's part is tested with the ledger."""
+    offer = replace(offers(vastai)[0], bandwidth_usd_per_gib=0.04, upload_usd_per_gib=0.02)
+    assert offer.transfer_usd == pytest.approx(4 * 0.04 + 0.5 * 0.02)
+    plain = replace(offer, bandwidth_usd_per_gib=0.0, upload_usd_per_gib=0.0)
+    assert weigh(offer, Experience()).expected_usd > weigh(plain, Experience()).expected_usd + 0.16
+    limit = budget.Budgets(budget.Budget(per_day_usd=0.1))
+    assert budget.refusal(limit, {}, "vastai", plain.full_usd_per_hour, plain.transfer_usd) == ""
+    assert "0.1 USD per day" in budget.refusal(limit, {}, "vastai", offer.full_usd_per_hour, offer.transfer_usd)

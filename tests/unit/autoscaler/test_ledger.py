@@ -132,3 +132,16 @@ def test_what_was_promised_is_read_again_and_older_launches_have_no_promise(
         connection.exec_driver_sql("ALTER TABLE launch_intents DROP COLUMN promise")
         connection.exec_driver_sql("ALTER TABLE launch_intents RENAME COLUMN unheard_of TO promise")
     assert [intent.promise for intent in older.live()] == [promise, Promise()]
+
+
+def test_transfers_are_on_the_bill_of_the_day_on_which_a_machine_was_bought(ledger: Ledger, clock: Clock) -> None:
+    clock.now = 13_600.0
+    unbought = replace(wanted("a"), cloud="red", price_usd_per_hour=1.0, transfer_usd=0.5)
+    assert unbought.cost_usd(clock.now) == 0.0
+    bought = replace(unbought, state=IntentState.BOUGHT, bought_at=10_000.0)
+    assert bought.cost_usd(13_600.0) == 1.5
+    for launch in (bought, replace(bought, state=IntentState.ENDED, ended_at=13_600.0)):
+        ledger.write([launch])
+        launches = Launches(Journal(ledger, clock), clock)
+        assert launches.spent_usd(10_000.0) == {"red": pytest.approx(1.5)}
+        assert launches.spent_usd(11_800.0) == {"red": pytest.approx(0.5)}

@@ -66,6 +66,13 @@ def test_experience_is_the_median_boot_and_what_never_joined() -> None:
         ({"trust": Trust.SECURE}, {"trust": Trust.COMMUNITY}, "its trust is community, wanted is secure"),
         ({"max_price_usd_per_hour": 1.0, "trust": Trust.SECURE}, {}, ""),
         ({"trust": Trust.SECURE}, {"trust": Trust.OWN}, ""),
+        ({}, {"gpu_vendor": "amd"}, "amd's runtime"),
+        ({}, {"available_s": 1859.0}, "for rent for 1859 s more; its boot and its work take 1860 s"),
+        ({"expected_work_s": 60.0}, {"available_s": 120.0}, ""),
+        ({}, {"download_mbps": 99.0}, "it downloads 99 of 100 Mb/s"),
+        ({}, {"bandwidth_usd_per_gib": 0.051}, "its transfers cost 0.051 of at most 0.05 USD/GiB"),
+        ({}, {"upload_usd_per_gib": 2.0}, "its transfers cost 2"),
+        ({"max_transfer_usd_per_gib": None}, {"upload_usd_per_gib": 2.0}, ""),
     ],
 )
 def test_what_does_not_meet_the_need_is_left_out_and_says_why(
@@ -97,3 +104,10 @@ def test_the_sentence_names_the_choice_and_what_speaks_against_the_next() -> Non
     assert "over RTX 3090 of red (EU) at 0.3 USD/h (0.1000 USD, since it takes 900 s to boot)" in said
     alone = rank(NEED, [offer("a")], {})
     assert alone.sentence(alone.choices[0]).endswith("; the only offer")
+
+
+def test_boots_seen_here_count_in_how_long_a_machine_must_be_for_rent() -> None:
+    offers = [offer("a", available_s=1900.0)]
+    assert ids(rank(NEED, offers, {})) == ["a"]
+    slow = rank(NEED, offers, {("red", "RTX 4090"): Experience(joined=3, usual_boot_s=200.0)})
+    assert "its boot and its work take 2000 s" in slow.nothing()
