@@ -21,13 +21,13 @@ from autoscaler.fakes.containers import Container
 from autoscaler.fakes.control import add_control_routes, perform
 from autoscaler.fakes.failures import RUNPOD_FAILURES
 from autoscaler.fakes.faults import Fault, Strict
-from autoscaler.fakes.rate_windows import RateWindows
 from autoscaler.fakes.runpod_models import (
     CENTRES,
     CUDA_VERSIONS,
     PRICES,
     CreatePod,
     PodAction,
+    RateWindows,
     Tier,
     Version,
     delivered,

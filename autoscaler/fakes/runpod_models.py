@@ -1,5 +1,6 @@
-"""RunPod's bodies: requests in which every key must be known, and the pod as it is shown."""
+"""RunPod's bodies: requests in which every key must be known, the pod as it is shown, and rate limits."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,8 @@ from pydantic import Field
 from autoscaler.fakes.account import Account, Machine
 from autoscaler.fakes.faults import Strict
 
+# Calls and seconds of each window of its rate limits, as published.
+_WINDOWS = {"minute": (60, 60), "hour": (3_000, 3_600), "day": (50_000, 86_400)}
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 Tier = Literal["SECURE", "COMMUNITY"]
 _ACTIONS = {"RUNNING": ["stop", "restart", "terminate"], "EXITED": ["start", "terminate"]}
@@ -126,3 +129,35 @@ def pod_view(account: Account, machine: Machine) -> dict[str, Any]:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass
+class RateWindows:
+    """Counts the calls of one user in fixed windows."""
+
+    _used: dict[tuple[str, int], int] = field(default_factory=dict)
+    _day_used: int = 0
+
+    def call(self, now: float) -> tuple[dict[str, str], bool]:
+        """Count one call. Returns the headers of its answer, and whether it is refused."""
+        keys = {name: (name, int(now // seconds)) for name, (_quota, seconds) in _WINDOWS.items()}
+        left = {name: quota - self._used.get(keys[name], 0) for name, (quota, _seconds) in _WINDOWS.items()}
+        refused = min(left.values()) <= 0
+        if not refused:
+            self._used = {key: self._used.get(key, 0) + 1 for key in keys.values()}
+        resets = {name: seconds - int(now) % seconds for name, (_quota, seconds) in _WINDOWS.items()}
+        remaining = {name: max(0, count - (not refused)) for name, count in left.items()}
+        headers = {
+            "RateLimit": ", ".join(f'"{name}";r={remaining[name]};t={resets[name]}' for name in _WINDOWS),
+            "RateLimit-Policy": ", ".join(f'"{name}";q={q};w={w}' for name, (q, w) in _WINDOWS.items()),
+        }
+        if refused:
+            headers["Retry-After"] = str(min(resets[name] for name in _WINDOWS if left[name] <= 0))
+        return headers, refused
+
+    def call_of_day(self, left: int) -> tuple[dict[str, str], bool]:
+        """As `call`, while `left` calls were left of a day when this was first asked, and the day lasts."""
+        refused = self._day_used >= left
+        self._day_used += not refused
+        headers = {"RateLimit": f'"minute";r=50;t=30, "day";r={left - self._day_used};t=39995'}
+        return headers | ({"Retry-After": "39995"} if refused else {}), refused
