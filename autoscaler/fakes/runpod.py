@@ -95,7 +95,7 @@ def create_app(account: Account) -> FastAPI:
             return Response("<html><h1>403 Forbidden</h1></html>", 403, media_type="text/html")
         if int(request.headers.get("content-length", 0)) > _MAX_BODY_BYTES:
             return Problem(413, "Payload Too Large", f"at most {_MAX_BODY_BYTES} bytes").response()
-        limits, refused = _limits(account, windows)
+        limits, refused = windows.limits(account)
         if refused:
             response = Problem(429, "Too Many Requests", "rate limit exceeded").response()
         else:
@@ -158,12 +158,6 @@ def _add_catalogue_route(app: FastAPI, account: Account) -> None:
             raise Problem(400, "Bad Request", "include=AVAILABILITY requires product")
         shown = [_gpu_view(account, gpu_id, query) for gpu_id in PRICES]
         return await perform(account, "offers", lambda fault: _catalogue(shown, fault))
-
-
-def _limits(account: Account, windows: RateWindows) -> tuple[dict[str, str], bool]:
-    if account.behaviour.day_calls_left is not None:
-        return windows.call_of_day(account.behaviour.day_calls_left)
-    return windows.call(account.now()) if account.behaviour.rate_limits else ({}, False)
 
 
 def _allow(account: Account, authorization: str) -> None:

@@ -155,6 +155,12 @@ class RateWindows:
             headers["Retry-After"] = str(min(resets[name] for name in _WINDOWS if left[name] <= 0))
         return headers, refused
 
+    def limits(self, account: Account) -> tuple[dict[str, str], bool]:
+        """As `call`, by the account's behaviour; nothing is limited where it has no limits."""
+        if account.behaviour.day_calls_left is not None:
+            return self.call_of_day(account.behaviour.day_calls_left)
+        return self.call(account.now()) if account.behaviour.rate_limits else ({}, False)
+
     def call_of_day(self, left: int) -> tuple[dict[str, str], bool]:
         """As `call`, while `left` calls were left of a day when this was first asked, and the day lasts."""
         refused = self._day_used >= left
