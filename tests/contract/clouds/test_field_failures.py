@@ -22,7 +22,7 @@ from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Pace, Rules, Spec
-from autoscaler.types import Equipment, Intent, IntentState, NodeType, Trust
+from autoscaler.types import Activity, Equipment, Intent, IntentState, NodeType, Trust
 from cluster.storage.database import open_engine
 from tests.support.clouds.providers import CLUSTER, RENTED, Rented, rented
 
@@ -330,6 +330,7 @@ def test_f25_the_longest_of_all_windows_is_waited_out_without_a_call(runpod: Wor
     assert "429" in runpod.degraded()
     assert "1812 s" in runpod.degraded()
     runpod.cloud.clock.now += 1812.0
+    runpod.reconciler.activities.observe({name: Activity(True)})
     runpod.tick(3)
     assert runpod.degraded() == ""
     assert sorted(runpod.billing()) == sorted([name, wanted])
