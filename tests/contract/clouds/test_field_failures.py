@@ -26,7 +26,8 @@ from autoscaler.types import Activity, Equipment, Intent, IntentState, NodeType,
 from cluster.storage.database import open_engine
 from tests.support.clouds.providers import CLUSTER, RENTED, Rented, rented
 
-POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, cool_down_s=60.0)
+# Ray says nothing of its nodes here.
+POLICY = Policy(list_lag_s=10.0, join_timeout_s=600.0, cool_down_s=60.0, silent_limit_s=float("inf"))
 EQUIPMENT = Equipment(
     {"AIMA_JOIN_TOKEN": "one-time"}, "aima/worker:1", ("python", "-m", "cluster.worker.local_entrypoint")
 )
