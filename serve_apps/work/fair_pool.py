@@ -64,12 +64,17 @@ class FairPool:
         if not self._running[key]:
             del self._running[key]
         for waiting in list(self._waiting):
-            turns = self._waiting.pop(waiting)
-            while turns and self._is_free(waiting):
-                turn = turns.popleft()
-                if not turn.done():  # whoever asked has gone
-                    turn.set_result(None)
-                    self._running[waiting] += 1
-                    break
-            if turns:
-                self._waiting[waiting] = turns  # to the end of the line
+            if self._is_free(waiting):
+                self._give_turn(waiting)
+
+    def _give_turn(self, key: str) -> None:
+        """The key's next one may begin; the others of the key go to the end of the line."""
+        turns = self._waiting.pop(key)
+        while turns:
+            turn = turns.popleft()
+            if not turn.done():  # whoever asked has not gone meanwhile
+                turn.set_result(None)
+                self._running[key] += 1
+                break
+        if turns:
+            self._waiting[key] = turns

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from cluster.storage.database import open_engine
 from cluster.storage.object_storage import open_storage
+from pipelines.analyzers.registry import describe
 from pipelines.errors import MediaError
 from pipelines.media.public_hosts import addresses_of
 from pipelines.media.sampling import plan_segments
@@ -94,7 +95,9 @@ class Running:
         folder = f"{self.service.objects.base_uri}/analyses/{analysis_id}/0000/labels"
         labels = [[{"label": label, "score": 0.9}] for label in ("golden retriever", "tabby cat", "Dog sled")]
         table = pa.table({"time_s": [0.0, 0.5, 1.0], "labels": labels})
-        part = write_part(table, folder, segment.segment_index)
+        rule = describe("labels").insight
+        assert rule
+        part = write_part(table, folder, segment.segment_index, {"insight": rule.to_json()})
         self.queue.complete_segment(segment.key, "me", {"frames": 250, "parts": {"labels": part}}, "i-1", 4.0)
 
     def newest(self) -> list[str]:

@@ -40,7 +40,7 @@ def test_yaml_reads_off_as_false_and_means_off(tmp_path: Path, text: str) -> Non
     [
         (
             "state_dir: /tmp\nhttp:\n  prot: 1\n",
-            ["aima.yaml: line 3", "http.prot = 1", "allowed here: host, port"],
+            ["aima.yaml: line 3", "http.prot = 1", "allowed here: ", "host, ", "port"],
         ),
         ("sclaing: {}\n", ["aima.yaml: line 1", "sclaing", "scaling"]),
         ("http:\n  port: many\n", ["line 2", "http.port = 'many'", "integer"]),

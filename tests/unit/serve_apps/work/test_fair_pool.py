@@ -9,7 +9,7 @@ import pytest
 from serve_apps.work.fair_pool import FairPool
 
 
-def test_keys_take_turns_and_none_has_all_threads() -> None:
+def test_no_key_has_all_threads() -> None:
     gate, began = threading.Event(), list[str]()
 
     def work(name: str) -> str:
@@ -30,7 +30,28 @@ def test_keys_take_turns_and_none_has_all_threads() -> None:
             return [*await asyncio.gather(*greedy), *await asyncio.gather(*modest)]
 
     assert len(asyncio.run(run())) == 11
-    assert began.index("modest 1") < began.index("greedy 6")
+
+
+def test_keys_take_turns() -> None:
+    """With a single thread the order is the pool's alone."""
+    gate, began = threading.Event(), list[str]()
+
+    def work(name: str) -> None:
+        began.append(name)
+        assert gate.wait(20)
+
+    async def run() -> None:
+        pool = FairPool(1, 1, "test")
+        greedy = [asyncio.create_task(pool.run("greedy", partial(work, f"greedy {n}"))) for n in range(5)]
+        await asyncio.sleep(0)
+        modest = [asyncio.create_task(pool.run("modest", partial(work, f"modest {n}"))) for n in range(2)]
+        await asyncio.sleep(0)
+        gate.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*greedy, *modest)
+
+    asyncio.run(run())
+    assert began == ["greedy 0", "greedy 1", "modest 0", "greedy 2", "modest 1", "greedy 3", "greedy 4"]
 
 
 def test_who_has_gone_takes_no_turn_and_holds_none() -> None:
