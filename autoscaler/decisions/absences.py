@@ -1,8 +1,8 @@
 """Whether a machine that its cloud does not list is gone: one answer is not the truth. Pure.
 
 A list can be empty or partial by mistake, once or for a while. An absence is confirmed by a second look: by asking for
-the machine by its id or, where that gives no clear answer, by a later list when the lag is over. Only where its end was
-asked for and accepted does the first list suffice.
+the machine by its id or, where that gives no clear answer for long, by later lists. Only where its end was asked for and
+accepted does the first list suffice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,9 @@ from autoscaler.types import Intent, IntentState, Listing
 
 # Between two questions about one machine, where lists do not lag.
 _LEAST_LOOKUP_S = 5.0
+# Lists alone confirm the absence of a machine that could be asked for, but gave no clear answer, only after so long: a
+# cloud whose lists are wrong may well fail to answer for one machine at the same time.
+_UNANSWERED_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def confirmed(absence: Absence, lookup: Lookup | None, accepted: bool, has_id: b
     asked = lookup is not None and lookup.at >= absence.since
     if (lookup is not None and lookup.exists and asked) or (has_id and not asked):
         return False
-    return absence.latest > absence.since and absence.latest - absence.since >= lag_s
+    needed_s = max(lag_s, _UNANSWERED_S) if has_id else lag_s
+    return absence.latest > absence.since and absence.latest - absence.since >= needed_s
 
 
 def lookup_due(lookup: Lookup | None, now: float, lag_s: float) -> bool:
