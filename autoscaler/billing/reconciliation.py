@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from autoscaler.billing.comparison import Bill, Bounds, Comparison, compare
 from autoscaler.billing.records import BillRecords, Skipped
 from autoscaler.errors import CloudError, message_of
-from autoscaler.fleet.ledger import Ledger
+from autoscaler.records.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 _DAY_S = 86_400.0

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Engine, Float, Integer, MetaData, String, Table, Text, delete, insert, select
 
 from autoscaler.billing.comparison import Comparison, Verdict
-from autoscaler.fleet.ledger import create_missing
+from autoscaler.records.ledger import create_missing
 
 metadata = MetaData()
 

@@ -1,8 +1,8 @@
 """Whether a machine that its cloud does not list is gone: one answer is not the truth. Pure.
 
 A list can be empty or partial by mistake, once or for a while. An absence is confirmed by a second look: by asking for
-the machine by its id or, where that gives no clear answer for long, by later lists. Only where its end was asked for and
-accepted does the first list suffice.
+the machine by its id or, where that gives no clear answer for long, by later lists. Only where its end was asked for
+and accepted does the first list suffice.
 """
 
 from collections.abc import Mapping, Sequence

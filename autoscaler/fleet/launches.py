@@ -15,12 +15,12 @@ from autoscaler.decisions.budget import counted_usd_per_hour, dearest
 from autoscaler.decisions.promises import learned
 from autoscaler.decisions.selection import Experience, Experiences
 from autoscaler.errors import LedgerUnavailable, message_of
-from autoscaler.fleet.history import Bill, History
-from autoscaler.fleet.journal import Journal
-from autoscaler.fleet.ledger import Event, spent_by_live_usd
 from autoscaler.fleet.measures import Measures, outcome, tell
-from autoscaler.fleet.sentences import NAME_CHARACTERS, printable
 from autoscaler.names import launch_name, stray_name
+from autoscaler.records.history import Bill, History
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Event, spent_by_live_usd
+from autoscaler.records.sentences import NAME_CHARACTERS, printable
 from autoscaler.types import DRAINING, STRAY, Instance, Intent, IntentState, Listing
 
 _log = logging.getLogger(__name__)

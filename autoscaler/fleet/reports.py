@@ -7,7 +7,7 @@ from autoscaler.decisions import races
 from autoscaler.fleet.demand import Demand
 from autoscaler.fleet.launches import Launches
 from autoscaler.fleet.purchasing import Purchasing
-from autoscaler.fleet.sentences import printable
+from autoscaler.records.sentences import printable
 from autoscaler.types import Instance, InstanceStatus, Intent, IntentState
 
 _INSTANCE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from autoscaler.decisions.commands import Terminate
 from autoscaler.errors import message_of
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.sentences import printable
 from autoscaler.fleet.spec import Pace
 from autoscaler.fleet.watch import Watch, bounded
+from autoscaler.records.sentences import printable
 from autoscaler.types import Instance, Intent, IntentState
 
 _log = logging.getLogger(__name__)

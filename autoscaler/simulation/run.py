@@ -16,11 +16,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from autoscaler.clouds.fake import Fault, Provider
-from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Spec
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Ledger
 from autoscaler.simulation.arrivals import Arrival
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Activity, Equipment, InstanceStatus, IntentState, NodeType, Offer, Trust

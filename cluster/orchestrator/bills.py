@@ -12,8 +12,8 @@ from autoscaler.billing.comparison import Bounds
 from autoscaler.billing.reconciliation import Reconciliation
 from autoscaler.billing.records import BillRecords
 from autoscaler.errors import CloudError
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.names import is_launch_of
+from autoscaler.records.ledger import Ledger
 from cluster.config.schema import RENTED, BudgetSettings, Settings
 from cluster.config.state_directory import StateDir
 from cluster.orchestrator.cloud_factory import provider

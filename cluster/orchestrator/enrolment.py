@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoscaler.fleet.sentences import printable
+from autoscaler.records.sentences import printable
 from autoscaler.types import DRAINING, Intent
 from cluster.config.state_directory import write_private
 from cluster.orchestrator.guest_events import GuestEvents

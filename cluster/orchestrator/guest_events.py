@@ -6,7 +6,7 @@ part of the text, so both are bounded before anything is written.
 
 from collections.abc import Callable
 
-from autoscaler.fleet.sentences import printable
+from autoscaler.records.sentences import printable
 
 WINDOW_S = 60.0
 # In each window: enough to see what a guest is up to, too few to push other events out of the ledger within hours.

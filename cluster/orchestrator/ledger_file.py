@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from autoscaler.fleet.ledger import Event, Ledger, intents
 from autoscaler.names import cluster_of
+from autoscaler.records.ledger import Event, Ledger, intents
 from autoscaler.types import Intent, IntentState
 from cluster.storage.database import open_engine
 

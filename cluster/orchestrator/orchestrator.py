@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from autoscaler.clouds.registry import load_provider
-from autoscaler.fleet.journal import Journal, WriterThread
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Rules, Spec
+from autoscaler.records.journal import Journal, WriterThread
+from autoscaler.records.ledger import Ledger
 from autoscaler.types import Equipment, IntentState, LaunchRequest, NodeType, Offer
 from cluster.config.child_environment import without_secrets
 from cluster.config.node_resources import OBJECT_STORE_BYTES, resource_flags

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from autoscaler.fleet.ledger import Ledger
+from autoscaler.records.ledger import Ledger
 from cluster.client import Client
 from cluster.config.request_settings import MediaSettings
 from cluster.config.schema import (

@@ -8,8 +8,8 @@ import pytest
 
 from autoscaler.clouds.fake import Fault
 from autoscaler.errors import KeyRefused, RequestRefused
-from autoscaler.fleet.ledger import Ledger, intents
 from autoscaler.fleet.measures import Measures, cause_of
+from autoscaler.records.ledger import Ledger, intents
 from autoscaler.types import Intent, IntentState, NodeType
 from cluster.storage.database import open_engine
 from tests.simulation.world import World

@@ -11,11 +11,11 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.fake import Provider
 from autoscaler.decisions.budget import Budget, Budgets
 from autoscaler.decisions.decide import Policy
-from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Pace, Rules, Spec
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Ledger
 from autoscaler.simulation.virtual_time import VirtualTimeLoop
 from autoscaler.types import Equipment, Instance, InstanceStatus, Intent, IntentState, NodeType, Offer
 from cluster.storage.database import open_engine

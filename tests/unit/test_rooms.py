@@ -12,7 +12,6 @@ ROOMS = ("autoscaler", "cluster", "pipelines", "serve_apps", "tests")
 MOST_THINGS = 14
 # Folders that may hold more: how many, and why.
 MORE_THINGS = {
-    "autoscaler/fleet": (16, "what is told of the fleet is to get a room of its own, beside what acts on it"),
     "tests/benchmarks": (16, "each file is a program that people call by its name"),
 }
 # Alembic loads these files by their path.

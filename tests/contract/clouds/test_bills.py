@@ -16,8 +16,8 @@ from autoscaler.billing.records import BillRecords
 from autoscaler.errors import CloudError
 from autoscaler.fakes.faults import Answer, Fault
 from autoscaler.fakes.serving import KEY
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.names import is_launch_of
+from autoscaler.records.ledger import Ledger
 from autoscaler.types import Instance, Intent, IntentState
 from cluster.cli.main import app
 from cluster.storage.database import open_engine

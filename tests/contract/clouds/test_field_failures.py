@@ -17,11 +17,11 @@ import pytest
 from autoscaler.decisions.budget import Spending
 from autoscaler.decisions.decide import Policy
 from autoscaler.fakes.faults import Answer, Fault
-from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Pace, Rules, Spec
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Ledger
 from autoscaler.types import Activity, Equipment, Intent, IntentState, NodeType, Trust
 from cluster.storage.database import open_engine
 from tests.support.clouds.providers import CLUSTER, RENTED, Rented, rented

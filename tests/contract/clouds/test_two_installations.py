@@ -11,12 +11,12 @@ from autoscaler.clouds.contract import CloudProvider
 from autoscaler.clouds.registry import load_provider
 from autoscaler.decisions.decide import Policy
 from autoscaler.fakes.serving import KEY
-from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Ledger
 from autoscaler.fleet.reconciler import Reconciler
 from autoscaler.fleet.spec import Pace, Rules, Spec
 from autoscaler.names import new_cluster_id
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Ledger
 from autoscaler.types import Equipment, IntentState, NodeType
 from cluster.orchestrator.sweep import sweep
 from cluster.storage.database import open_engine

@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import create_engine, inspect, make_url, text
 
-from autoscaler.fleet.ledger import Ledger
+from autoscaler.records.ledger import Ledger
 from autoscaler.types import Intent, IntentState
 from cluster.storage.backup import BackupError, Backups, main
 from serve_apps.store.tables import metadata

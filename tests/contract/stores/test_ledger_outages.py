@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from autoscaler.errors import LedgerUnavailable
-from autoscaler.fleet.journal import Journal, WriterThread
-from autoscaler.fleet.ledger import Event, Ledger
+from autoscaler.records.journal import Journal, WriterThread
+from autoscaler.records.ledger import Event, Ledger
 from autoscaler.types import Intent, IntentState
 from tests.contract.databases import postgresql_schema, sqlite
 

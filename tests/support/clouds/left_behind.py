@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from autoscaler.fakes.serving import KEY
-from autoscaler.fleet.ledger import intents, metadata
 from autoscaler.names import launch_name, new_cluster_id
+from autoscaler.records.ledger import intents, metadata
 from cluster.config.schema import Settings
 from cluster.config.state_directory import ClusterCard, StateDir
 from cluster.local.ending import Access

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from autoscaler.fleet.journal import Journal
 from autoscaler.fleet.launches import Launches
-from autoscaler.fleet.ledger import Event, Ledger
-from autoscaler.fleet.sentences import SENTENCE_BYTES
+from autoscaler.records.journal import Journal
+from autoscaler.records.ledger import Event, Ledger
+from autoscaler.records.sentences import SENTENCE_BYTES
 from autoscaler.types import Intent, IntentState, Promise, Trust
 from cluster.storage.database import open_engine
 
@@ -71,7 +71,7 @@ def test_what_a_machine_says_is_kept_as_one_short_line(ledger: Ledger) -> None:
 
 
 def test_old_sentences_go_and_launches_stay(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoscaler.fleet.ledger.EVENT_ROWS", 600)
+    monkeypatch.setattr("autoscaler.records.ledger.EVENT_ROWS", 600)
     ledger.write([wanted("a")])
     for number in range(0, 1200, 10):
         ledger.write([], [Event(1.0, "overlay", f"{n} " + "x" * 100_000) for n in range(number, number + 10)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.fleet.sentences import SENTENCE_BYTES, printable
+from autoscaler.records.sentences import SENTENCE_BYTES, printable
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future
 from typing import Any
 
 from autoscaler.errors import LedgerUnavailable
-from autoscaler.fleet.ledger import Event, Ledger, Past
+from autoscaler.records.ledger import Event, Ledger, Past
 from autoscaler.types import Intent
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoscaler.decisions.budget import month_start
-from autoscaler.fleet.ledger import Event, Past
+from autoscaler.records.ledger import Event, Past
 from autoscaler.types import Intent
 
 _RECENT, _OF_A_TYPE, _OF_A_CLOUD, _EVENTS = 100, 20, 100, 20

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from autoscaler.decisions.budget import month_start
-from autoscaler.fleet.sentences import NAME_CHARACTERS, SENTENCE_BYTES, printable
+from autoscaler.records.sentences import NAME_CHARACTERS, SENTENCE_BYTES, printable
 from autoscaler.types import Intent, IntentState, Promise, Trust
 
 # How many launches a new process reads: the newest of all and of each cloud, and the latest of each node type.
