@@ -138,7 +138,7 @@ class RayNodeProvider(NodeProvider):  # type: ignore[misc]
             for node in listed:
                 with _only_warned(f"the node of {node.instance_id} may still be given work"):
                     self._drain(node)
-            if listed:
+            if len(self._nodes) > 1:  # that Ray knows none of them is news too
                 self._call("POST", "/v1/nodes:observe", json={"nodes": [_activity(node) for node in listed]})
 
     def _is_ours(self, name: str) -> bool:
