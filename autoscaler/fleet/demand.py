@@ -62,7 +62,7 @@ class Demand:
 
         Raises LedgerUnavailable before the ledger has been read: Ray must not take that for no nodes.
         """
-        if not self._launches.loaded:
+        if not self._launches.load():
             raise LedgerUnavailable(self._launches.trouble())
         return races.visible(self._launches.live())
 

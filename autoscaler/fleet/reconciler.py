@@ -227,7 +227,7 @@ class Reconciler:
 
     def ready(self) -> bool:
         """Whether it is known which machines are wanted: the ledger has been read."""
-        return self._launches.loaded
+        return self._launches.load()
 
     def spendings(self) -> budget.Spendings:
         """What everything costs now, today and this month, by cloud and in all."""

@@ -21,6 +21,7 @@ from cluster.config.state_directory import TOKENS, ClusterCard, StateDir
 from cluster.orchestrator.api import create_app
 from cluster.orchestrator.orchestrator import Orchestrator
 from cluster.overlay.addresses import node_address
+from tests.waiting import wait_until
 
 CALLS: dict[str, tuple[str, str, Any]] = {
     "list nodes": ("GET", "/v1/nodes", None),
@@ -62,6 +63,7 @@ def http(orchestrator: Orchestrator) -> Iterator[TestClient]:
 @pytest.fixture
 def name(orchestrator: Orchestrator) -> str:
     """A launch that is wanted."""
+    wait_until("the ledger is read", orchestrator.reconciler.ready, 60)
     return orchestrator.reconciler.demand.launch("gpu", 1, {"ray": "tag"}, "call")[0]
 
 
