@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
     "README.md",
+    ".github/CONTRIBUTING.md",
     "autoscaler/clouds/ADDING_A_CLOUD.md",
     "autoscaler/FAILURES.md",
     "cluster/OPERATING.md",
