@@ -252,7 +252,8 @@ def _spawn(state: StateDir, card: ClusterCard, module: str, own: Mapping[str, st
 
 
 def _log_path(state: StateDir, module: str) -> Path:
-    return state.logs / f"{module.rsplit('.', 1)[1]}.log"
+    """By the package: cluster.head.start writes head.log."""
+    return state.logs / f"{module.split('.')[1]}.log"
 
 
 def _wait_until(ready: Callable[[], bool], what: str, state: StateDir, children: list[subprocess.Popen[bytes]]) -> None:

@@ -477,6 +477,7 @@ def test_a_lease_that_is_renewed_lets_nobody_else_plan_and_a_busy_key_is_passed_
     store: Store, queue: DatabaseQueue, clock: FakeClock
 ) -> None:
     slow, _ = store.create(Submission(["/m/a.mp4"], ["labels"], "0" * 64, key_id="ak_slow"))
+    clock.now += 1  # asked for later, and so planned later
     own, _ = store.create(Submission(["/m/b.mp4"], ["labels"], "0" * 64))
     assert [a.id for a in queue.claim_unplanned("me", 1, 10)] == [slow.id]
     for _ in range(3):
