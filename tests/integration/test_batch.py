@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cluster.ray_patches.registry import PATCHES
 from pipelines.records.insights import Insight
 from pipelines.records.results import verify
 from tests.support.samples import media
@@ -120,8 +121,8 @@ from pathlib import Path
 from ray.experimental.internal_kv import _internal_kv_list
 from ray.util import list_named_actors
 
+from cluster.ray_patches import data_actors
 from pipelines import audio, images
-from pipelines.batch import ray_data
 
 pictures, sound, output = sys.argv[1:]
 job = ["--input", pictures, "--output", f"{output}/images", "--analyzers", "labels,brightness", "--max-gpus", "0"]
@@ -133,7 +134,7 @@ assert audio.main(["--input", sound, "--output", f"{output}/audio", "--analyzers
 job[job.index(f"{output}/images")] = f"{output}/too_many"
 assert images.main([*job, "--max-error-share", "0"]) == 1
 assert list_named_actors(all_namespaces=True) == [], "what outlives a job keeps its machine from being idle"
-assert _internal_kv_list(b"", namespace=ray_data.NAMESPACE) == []
+assert _internal_kv_list(b"", namespace=data_actors.NAMESPACE) == []
 """
 # The only worker vanishes in the midst; another has come just before.
 _MOVED = """
@@ -145,7 +146,7 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_list
 
-from pipelines.batch import ray_data
+from cluster.ray_patches import data_actors
 from pipelines.batch.job import BatchJob
 from pipelines.batch.run import run
 from tests.waiting import wait_until
@@ -157,8 +158,8 @@ ray.init(cluster.address, log_to_driver=False)
 
 
 def locations():
-    keys = _internal_kv_list(b"", namespace=ray_data.NAMESPACE)
-    return [(_internal_kv_get(key, namespace=ray_data.NAMESPACE) or b"").decode() for key in keys]
+    keys = _internal_kv_list(b"", namespace=data_actors.NAMESPACE)
+    return [(_internal_kv_get(key, namespace=data_actors.NAMESPACE) or b"").decode() for key in keys]
 
 
 job = BatchJob((clips,), output, ("labels",), sampling="10fps", max_gpus=0)
@@ -179,6 +180,8 @@ cluster.shutdown()
 def program(text: str, *arguments: object) -> list[str]:
     """The lines that a program of ours prints, on a Ray of its own."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    (patch,) = [patch for patch in PATCHES if patch.name == "data_actors"]
+    environment |= patch.variables  # as on the nodes of a cluster of ours
     command = [sys.executable, "-c", text, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -111,7 +111,7 @@ class Provider:
                 instance_id=contract,
                 name=request.name,
                 status=InstanceStatus.PENDING,
-                created_at=self._wall_clock(),
+                created_at=None,  # the answer does not tell; the bill counts from the request
                 price_usd_per_hour=request.offer.full_usd_per_hour,
                 machine_id=request.offer.machine_id,
             )
