@@ -127,7 +127,9 @@ def test_what_is_created_is_listed_under_its_name(cloud: Cloud) -> None:
     assert created.name == listed.name == cloud.name()
     assert created.instance_id == listed.instance_id
     assert created.cloud == listed.cloud == cloud.provider.name
-    assert created.created_at == pytest.approx(listed.created_at)
+    assert listed.created_at is not None
+    if created.created_at is not None:  # not every cloud's answer to a purchase tells it
+        assert created.created_at == pytest.approx(listed.created_at)
     assert listed.status in (InstanceStatus.PENDING, InstanceStatus.RUNNING)
 
 
