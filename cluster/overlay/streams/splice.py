@@ -95,6 +95,21 @@ class _End:
             else:
                 self.other.abort()
 
+    def eof_received(self) -> bool:
+        """Pass it on, and stay open for the other direction."""
+        self.ended()
+        return True
+
+    def pause_writing(self) -> None:
+        """This end takes no more: the other one is not read meanwhile."""
+        if self.other is not None:
+            self.other.hold("peer")
+
+    def resume_writing(self) -> None:
+        """This end takes more again."""
+        if self.other is not None:
+            self.other.release("peer")
+
     def close(self) -> None:
         transport, self.transport = self.transport, None
         if transport is not None:
@@ -150,21 +165,6 @@ class TcpEnd(_End, asyncio.BufferedProtocol):
             if lease is not None:
                 lease.shrink(chunk // 2)
 
-    def eof_received(self) -> bool:
-        """Pass it on, and stay open for the other direction."""
-        self.ended()
-        return True
-
-    def pause_writing(self) -> None:
-        """The socket takes no more."""
-        if self.other is not None:
-            self.other.hold("peer")
-
-    def resume_writing(self) -> None:
-        """The socket takes more."""
-        if self.other is not None:
-            self.other.release("peer")
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed or broken."""
         self.lost(exc)
@@ -188,21 +188,6 @@ class ChannelEnd(_End, asyncssh.SSHTCPSession[bytes]):
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Pass it on."""
         self.received(data)
-
-    def eof_received(self) -> bool:
-        """Pass it on, and stay open for the other direction."""
-        self.ended()
-        return True
-
-    def pause_writing(self) -> None:
-        """The channel's window is used up."""
-        if self.other is not None:
-            self.other.hold("peer")
-
-    def resume_writing(self) -> None:
-        """The channel takes more."""
-        if self.other is not None:
-            self.other.release("peer")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Closed, or the connection broke."""

@@ -183,7 +183,8 @@ def test_many_small_packets_that_nobody_reads_cost_what_they_hold(tmp_path: Path
         for _ in range(20_000):
             writer.write(b"x")
         await until(lambda: any(chan._recv_buf for chan in _streams(made, "a")), "it waits at the hub")
-        await asyncio.sleep(0.5)
+        sent: Any = writer.channel
+        await until(lambda: not sent._send_buf or not sent._send_window, "the client can send no more")
         assert all(len(chan._recv_buf) + len(chan._send_buf) < 10 for node in "ab" for chan in _streams(made, node))
         client.abort()
         deaf.abort()
@@ -295,8 +296,8 @@ def test_a_machine_that_does_not_enrol_is_cut_off(tmp_path: Path, monkeypatch: p
     async def story(_made: Hub, _door: OpenDoor) -> None:
         client = await dial(tmp_path, "a")
         await until(client.is_closed, "it is cut off")
-        enrolled = await join(tmp_path, "a")
-        await asyncio.sleep(2.5)
+        enrolled, later = await join(tmp_path, "a"), await dial(tmp_path, "b")
+        await until(later.is_closed, "one that came later is cut off")
         assert not enrolled.is_closed()
         enrolled.abort()
 
